@@ -1,0 +1,5 @@
+//! Venues, sockets, capture and the exchange simulator.
+
+pub mod venue;
+
+pub use venue::{Handshake, Missing, Protocol};
