@@ -25,6 +25,9 @@ pub mod journal;
 pub mod store;
 pub mod transport;
 
+pub mod codec;
+pub mod schema;
+
 pub mod decoders;
 pub mod environment;
 pub mod metrics;

@@ -3,9 +3,9 @@
 //! Records are derived. The frame they came from is named in their header, so every number can be traced to its
 //! bytes, and a better decoder can make them again.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{Decimal, EntryId, Gap, SessionId, Symbol, Timestamp};
+use crate::{Decimal, EntryId, Evidence, Gap, GapCause, SessionId, Symbol, Timestamp};
 
 /// A decoded fact about a market.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -61,11 +61,13 @@ pub enum RecordType {
     Gap,
     /// [`Audit`].
     Audit,
+    /// [`Switch`].
+    Switch,
 }
 
 impl RecordType {
     /// Every type with its word.
-    pub const ALL: [(Self, &'static str); 11] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::Trade, "trade"),
         (Self::Quote, "quote"),
         (Self::Ticker, "ticker"),
@@ -77,6 +79,7 @@ impl RecordType {
         (Self::Funding, "funding"),
         (Self::Gap, "gap"),
         (Self::Audit, "audit"),
+        (Self::Switch, "switch"),
     ];
 
     /// The word for subjects, paths and JSON.
@@ -116,6 +119,8 @@ pub enum Body {
     Gap(Gap),
     /// What a check found.
     Audit(Audit),
+    /// Live records come from another session.
+    Switch(Switch),
 }
 
 impl Body {
@@ -133,12 +138,13 @@ impl Body {
             Self::Funding(_) => RecordType::Funding,
             Self::Gap(_) => RecordType::Gap,
             Self::Audit(_) => RecordType::Audit,
+            Self::Switch(_) => RecordType::Switch,
         }
     }
 }
 
 /// Which side took liquidity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     /// The taker bought.
@@ -148,7 +154,7 @@ pub enum Side {
 }
 
 /// Something was traded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trade {
     /// In quote units per base unit.
     pub price: Decimal,
@@ -163,7 +169,7 @@ pub struct Trade {
 }
 
 /// The best bid and ask. A side that is empty is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quote {
     /// The highest price someone buys at.
     pub bid: Option<Decimal>,
@@ -245,7 +251,7 @@ pub struct Bar {
 }
 
 /// Whether trading is possible.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// In one vocabulary.
     pub status: TradingStatus,
@@ -256,7 +262,7 @@ pub struct Status {
 }
 
 /// Whether trading is possible, in one vocabulary for all venues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TradingStatus {
     /// Everything works.
@@ -289,10 +295,15 @@ impl TradingStatus {
         (Self::Closed, "closed"),
         (Self::Unknown, "unknown"),
     ];
+
+    /// The word that formats use.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(status, _)| *status == self).map_or("", |(_, word)| word)
+    }
 }
 
 /// What a symbol is, as its venue lists it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instrument {
     /// What is traded.
     pub base: Option<String>,
@@ -326,10 +337,25 @@ pub struct Funding {
 }
 
 /// What a check found: something to know that is no gap.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audit {
     /// Which check.
     pub check: String,
     /// What it found, for people.
     pub found: String,
+}
+
+/// From here on the live records come from another session: a redundant one took over. What was heard by neither is
+/// a [`Gap`], reported as such.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switch {
+    /// Why the old session was left.
+    pub cause: GapCause,
+    /// The last frame of the old session whose records were passed on.
+    pub from: Evidence,
+    /// The first frame of the new session whose records are passed on.
+    pub to: Evidence,
+    /// What was said about it, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
 }
