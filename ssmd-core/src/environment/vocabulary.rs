@@ -72,7 +72,9 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
     let far = (word.len() / 3).clamp(1, 3);
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_ascii_lowercase()), candidate))
+        // Cheaper than the comparison, and never wrong: each letter too many costs one.
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= far)
+        .map(|candidate| (strsim::osa_distance(&word, &candidate.to_ascii_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= far)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -98,6 +100,7 @@ mod tests {
         assert_eq!(nearest("tickr", words), Some("ticker"));
         assert_eq!(nearest("Trade", words), Some("trade"));
         assert_eq!(nearest("boko", words), Some("book"));
+        assert_eq!(nearest("boook", words), Some("book"));
         assert_eq!(nearest("candles", words), None);
         assert_eq!(nearest(&"x".repeat(1 << 20), words), None);
     }

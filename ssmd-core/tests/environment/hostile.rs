@@ -162,6 +162,40 @@ fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2_000)
 }
 
+/// What can be wrong with one line, and whether it can with this one.
+fn wrong(line: &str) -> Vec<String> {
+    let mut wrong = vec![format!("{line}\u{1}"), format!("\t{line}")];
+    if let Some((key, value)) = line.split_once(':').filter(|(key, _)| !key.contains('-')) {
+        wrong.push(format!("{key}x:{value}"));
+        if !value.is_empty() {
+            wrong.push(format!("{key}: [{{}}]"));
+            wrong.push(format!("{key}:"));
+            wrong.push(format!("{line}\n{line}"));
+        }
+    } else if let Some((dash, _)) = line.split_once("- ") {
+        wrong.extend([format!("{dash}- 17"), format!("{dash}- {{ nmae: x }}"), format!("{dash}- *x")]);
+    }
+    wrong
+}
+
+#[test]
+fn a_wrong_line_is_the_line_that_is_named() {
+    let lines: Vec<_> = DOCUMENT.lines().collect();
+    let mut tried = 0;
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| !line.starts_with('#')) {
+        for wrong in wrong(line) {
+            // A line that stands twice is wrong the second time.
+            let expected = at + 1 + wrong.matches('\n').count();
+            let mut mutated = lines.clone();
+            mutated[at] = &wrong;
+            let problems = answered(mutated.join("\n").as_bytes()).expect_err(&wrong);
+            assert!(problems.problems.iter().any(|problem| problem.line == expected), "{wrong}: {problems}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 80, "{tried}");
+}
+
 #[test]
 fn bombs_are_refused_in_time() {
     // The bytes of a bomb that is read whole; unoptimized, a full document of that kind takes some seconds.
