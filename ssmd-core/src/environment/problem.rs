@@ -1,0 +1,211 @@
+//! What is wrong with a document, where, and what to write instead; for people and for programs.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::codes::Code;
+use super::source::Source;
+use crate::{Error, ErrorKind};
+
+/// How many problems are told one by one; the rest are counted. More than anybody reads.
+pub const PROBLEMS_MAX: usize = 100;
+
+/// Everything that is wrong with one document, in the order of the document. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problems {
+    /// What the document is called: a path as the user wrote it.
+    pub source: String,
+    /// The problems.
+    pub problems: Vec<Problem>,
+    /// How many more there are beyond [`PROBLEMS_MAX`].
+    pub omitted: usize,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// What kind of problem it is.
+    pub code: Code,
+    /// What is wrong, in lower-case words.
+    pub message: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
+    /// The same place in bytes of the document.
+    pub span: Span,
+    /// What was expected there.
+    pub expected: Option<String>,
+    /// The right spelling that is nearest to what was found.
+    pub nearest: Option<String>,
+    #[serde(skip)]
+    excerpt: Excerpt,
+}
+
+/// A stretch of a document, in bytes: `start` inclusive, `end` exclusive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Span {
+    /// Its first byte.
+    pub start: usize,
+    /// The byte behind its last.
+    pub end: usize,
+}
+
+impl Span {
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+}
+
+/// The source line of a problem, ready to print.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Excerpt {
+    /// The line, cut.
+    pub(super) text: String,
+    /// How many characters stand before the caret.
+    pub(super) indent: usize,
+    /// How many carets there are.
+    pub(super) width: usize,
+}
+
+/// A problem before its place is worked out.
+pub(super) struct Draft {
+    code: Code,
+    span: Span,
+    message: String,
+    expected: Option<String>,
+    nearest: Option<String>,
+}
+
+impl Draft {
+    pub(super) fn new(code: Code, span: Span, message: impl Into<String>) -> Self {
+        Self { code, span, message: message.into(), expected: None, nearest: None }
+    }
+
+    pub(super) fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+
+    pub(super) fn nearest(mut self, nearest: Option<&str>) -> Self {
+        self.nearest = nearest.map(str::to_owned);
+        self
+    }
+}
+
+/// Collects the problems of one document.
+pub(super) struct Log<'s> {
+    source: &'s Source,
+    problems: Vec<Problem>,
+    omitted: usize,
+    hidden: Vec<Span>,
+}
+
+impl<'s> Log<'s> {
+    pub(super) fn new(source: &'s Source) -> Self {
+        Self { source, problems: Vec::new(), omitted: 0, hidden: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, draft: Draft) {
+        if self.problems.len() == PROBLEMS_MAX {
+            self.omitted += 1;
+            return;
+        }
+        let (line, column) = self.source.place(draft.span.start);
+        self.problems.push(Problem {
+            code: draft.code,
+            message: draft.message,
+            line,
+            column,
+            span: draft.span,
+            expected: draft.expected,
+            nearest: draft.nearest,
+            excerpt: Excerpt::default(),
+        });
+    }
+
+    /// Keeps a stretch of the document out of every line that is shown: it may be a secret.
+    pub(super) fn hide(&mut self, span: Span) {
+        self.hidden.push(span);
+    }
+
+    /// The line of a place, for messages that point at a second one.
+    pub(super) fn line(&self, at: usize) -> usize {
+        self.source.line(at)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    pub(super) fn into_problems(mut self) -> Problems {
+        self.problems.sort_by_key(|problem| (problem.span.start, problem.code));
+        for problem in &mut self.problems {
+            problem.excerpt = self.source.excerpt(problem.span, &self.hidden);
+        }
+        Problems { source: self.source.name().to_owned(), problems: self.problems, omitted: self.omitted }
+    }
+}
+
+impl Problems {
+    /// All of it as one JSON object: `source`, `problems` (each with `code`, `message`, `line`, `column`, `span`,
+    /// `expected`, `nearest`) and `omitted`.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+
+    /// How many problems there are, told or counted.
+    pub fn count(&self) -> usize {
+        self.problems.len() + self.omitted
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.problems {
+            problem.write_block(&self.source, f)?;
+            f.write_str("\n")?;
+        }
+        if self.omitted > 0 {
+            writeln!(f, "and {} more, not shown", self.omitted)?;
+        }
+        let plural = if self.count() == 1 { "" } else { "s" };
+        write!(f, "{} problem{plural} in {}", self.count(), self.source)
+    }
+}
+
+impl Problem {
+    fn write_block(&self, source: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Excerpt { text, indent, width } = &self.excerpt;
+        let margin = self.line.to_string().len();
+        writeln!(f, "error[{}]: {}", self.code, self.message)?;
+        writeln!(f, "{:margin$}--> {source}:{}:{}", "", self.line, self.column)?;
+        writeln!(f, "{:margin$} |", "")?;
+        if !text.is_empty() {
+            writeln!(f, "{} | {text}", self.line)?;
+            write!(f, "{:margin$} | {:indent$}{:^<width$}", "", "", "")?;
+            match &self.expected {
+                Some(expected) => writeln!(f, " expected {expected}")?,
+                None => f.write_str("\n")?,
+            }
+        } else if let Some(expected) = &self.expected {
+            writeln!(f, "{:margin$} = expected {expected}", "")?;
+        }
+        match &self.nearest {
+            Some(nearest) => writeln!(f, "{:margin$} = did you mean `{nearest}`?", ""),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl From<Problems> for Error {
+    fn from(problems: Problems) -> Self {
+        Error::new(ErrorKind::Invalid, "read environment")
+            .with("document", &problems.source)
+            .with("problems", problems.count())
+            .because(problems)
+    }
+}

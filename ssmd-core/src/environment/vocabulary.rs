@@ -1,0 +1,113 @@
+//! What a document may name: the feeds that exist and what each of them knows. Filled by the crate of the feeds.
+
+/// Every feed that exists.
+#[derive(Clone, Copy, Debug)]
+pub struct Vocabulary {
+    /// The table of feeds.
+    pub feeds: &'static [FeedWords],
+}
+
+/// What one venue knows.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedWords {
+    /// The feed's name, with hyphens.
+    pub name: &'static str,
+    /// The channels that can be subscribed to, without options.
+    pub channels: &'static [&'static str],
+    /// The channels that `"*"` stands for: those that need no options for each symbol.
+    pub everything: &'static [&'static str],
+    /// The channels that take an option after a colon; a channel without a row takes none.
+    pub options: &'static [(&'static str, OptionWords)],
+    /// The levels a side that a book may have, ascending; empty where books have no depth to choose.
+    pub depths: &'static [u32],
+    /// The venue's credentials, by name; empty where none are needed.
+    pub keys: &'static [&'static str],
+    /// What someone without a document gets.
+    pub starter: Starter,
+}
+
+/// What a channel's option may be.
+#[derive(Clone, Copy, Debug)]
+pub enum OptionWords {
+    /// One of [`FeedWords::depths`]. A session carries one such channel a symbol, so it may be listed once.
+    Depth,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+}
+
+/// A small start: some channels of some symbols.
+#[derive(Clone, Copy, Debug)]
+pub struct Starter {
+    /// Channels, with options where wanted.
+    pub channels: &'static [&'static str],
+    /// Symbols.
+    pub symbols: &'static [&'static str],
+    /// Levels a side of books.
+    pub depth: Option<u32>,
+}
+
+impl Vocabulary {
+    /// The words of one feed.
+    pub fn feed(&self, name: &str) -> Option<&'static FeedWords> {
+        self.feeds.iter().find(|feed| feed.name == name)
+    }
+}
+
+impl FeedWords {
+    /// What may follow the colon after this channel; `None` where nothing may.
+    pub fn option(&self, channel: &str) -> Option<OptionWords> {
+        self.options.iter().find(|(name, _)| *name == channel).map(|(_, words)| *words)
+    }
+}
+
+/// The longest word that is compared, in bytes: real ones are below 40, and the comparison is quadratic.
+const COMPARED_BYTES_MAX: usize = 64;
+
+/// The candidate that was most likely meant, if one is near enough.
+pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    if word.len() > COMPARED_BYTES_MAX {
+        return None;
+    }
+    let word = word.to_ascii_lowercase();
+    let far = (word.len() / 3).clamp(1, 3);
+    candidates
+        .into_iter()
+        // Cheaper than the comparison, and never wrong: each letter too many costs one.
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= far)
+        .map(|candidate| (strsim::osa_distance(&word, &candidate.to_ascii_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= far)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// A list for people: `a`, `b` or `c`.
+pub(super) fn one_of<T: std::fmt::Display>(words: impl IntoIterator<Item = T>) -> String {
+    let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
+    match words.as_slice() {
+        [] => "nothing".to_owned(),
+        [only] => only.clone(),
+        [rest @ .., last] => format!("{} or {last}", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_spelling_is_near() {
+        let words = ["ticker", "trade", "book"];
+        assert_eq!(nearest("tickr", words), Some("ticker"));
+        assert_eq!(nearest("Trade", words), Some("trade"));
+        assert_eq!(nearest("boko", words), Some("book"));
+        assert_eq!(nearest("boook", words), Some("book"));
+        assert_eq!(nearest("candles", words), None);
+        assert_eq!(nearest(&"x".repeat(1 << 20), words), None);
+    }
+
+    #[test]
+    fn lists_read_as_sentences() {
+        assert_eq!(one_of([""; 0]), "nothing");
+        assert_eq!(one_of([10, 25, 100]), "`10`, `25` or `100`");
+    }
+}
