@@ -28,6 +28,8 @@ pub mod transport;
 pub mod codec;
 pub mod schema;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod decoders;
 pub mod environment;
 pub mod metrics;
