@@ -76,19 +76,17 @@ pub(super) fn prepare(dir: &Path) -> Result<()> {
 /// Opens a regular file: no symlink is followed, no pipe is waited for.
 pub(super) fn open(path: &Path, write: bool) -> Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(write)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(|cause| failed("open log file", path, cause))?;
-    let meta = file.metadata().map_err(|cause| failed("open log file", path, cause))?;
-    if meta.is_file() {
-        return Ok(file);
+    let opened = OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
+    let meta = match &opened {
+        Ok(file) => file.metadata(),
+        Err(_) => fs::symlink_metadata(path),
+    };
+    if meta.is_ok_and(|meta| !meta.is_file()) {
+        return Err(Error::new(ErrorKind::Invalid, "open log file")
+            .detail("this is no regular file")
+            .with("path", path.display()));
     }
-    Err(Error::new(ErrorKind::Invalid, "open log file")
-        .detail("this is no regular file")
-        .with("path", path.display()))
+    opened.map_err(|cause| failed("open log file", path, cause))
 }
 
 /// Opens a segment and reads its header.

@@ -183,7 +183,7 @@ impl Shared {
         Ok(pending)
     }
 
-    async fn ask_for_room(&self, need: u64) -> Result<()> {
+    pub(super) async fn ask_for_room(&self, need: u64) -> Result<()> {
         let (done, answer) = oneshot::channel();
         {
             let mut queue = self.queue();

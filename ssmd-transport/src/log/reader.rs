@@ -223,12 +223,14 @@ impl Follower {
         let Some(next) = self.enter(following)? else { return Ok(true) };
         let (first, before) = (next.header.first, next.header.before.n);
         let missing = self.expected.filter(|expected| *expected <= before && *expected < first);
-        if missing.is_some() && !done.path.exists() {
-            return Err(self.deleted(mark, first));
-        }
         self.passed = first;
         self.at = Some(next);
         let Some(missing) = missing else { return Ok(true) };
+        if !done.path.exists() {
+            // Retention was faster than this reader: what it has not read is archived, and a hole here.
+            self.expected = Some(first);
+            return Err(hole(mark.origin, missing, first - 1));
+        }
         self.expected = None;
         Err(corrupt(&done, end, "a segment ends too early", missing - 1, Some(first)))
     }

@@ -55,9 +55,12 @@ pub(super) fn recover(dir: &Path, feed: &FeedName, now: Timestamp) -> Result<Rec
         (None, None) => Origin::new_random(),
     };
     let mut sealed = sealed(&segments, origin, feed, now)?;
-    let tip = last.as_ref().map(|(_, _, header)| header.before).or(known.map(|mark| mark.tip));
+    let covered = retain::covered(dir).ok().flatten().filter(|(known, _)| *known == origin);
+    let covered = covered.map_or(0, |(_, n)| n);
+    let tip = last.as_ref().map(|(_, _, header)| header.before);
     let mut found = Found {
-        tip: tip.unwrap_or(Tip { n: 0, session: 0, day: now.day(), last: None }),
+        // Without a segment, all that was archived is all that may be missing.
+        tip: tip.unwrap_or(Tip { n: covered, session: 0, day: now.day(), last: None }),
         epoch: known.map_or(0, |mark| mark.epoch),
         end: 0,
     };
@@ -65,8 +68,7 @@ pub(super) fn recover(dir: &Path, feed: &FeedName, now: Timestamp) -> Result<Rec
         found.walk(segment, file, header)?;
     }
     let written = found.tip.n;
-    let covered = retain::covered(dir).ok().flatten().filter(|(known, _)| *known == origin);
-    let told = known.map_or(0, |mark| mark.tip.n).max(covered.map_or(0, |(_, n)| n));
+    let told = known.map_or(0, |mark| mark.tip.n).max(covered);
     let lost = told > written;
     let active = match last {
         Some((segment, file, _)) => {
@@ -278,7 +280,7 @@ fn merge(found: Tip, known: Option<Tip>, told: u64) -> Tip {
     Tip {
         n: found.n.max(told),
         session: found.session.max(known.session),
-        day: found.day.max(known.day),
+        day: if found.n == 0 { known.day } else { found.day.max(known.day) },
         last: if known.n > found.n { known.last } else { found.last },
     }
 }
