@@ -1,3 +1,4 @@
 //! Journals, transports and caches.
 
+pub mod log;
 pub mod memory;

@@ -1,0 +1,261 @@
+//! The log against the promises of a journal, and on disks that fail.
+
+use std::fs::File;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use ssmd_core::{SystemClock, Timestamp};
+
+use super::*;
+
+/// What the test disk does.
+#[derive(Default)]
+struct Disk {
+    held: Mutex<bool>,
+    released: Condvar,
+    fails_to_sync: AtomicBool,
+    is_full: AtomicBool,
+}
+
+impl Disk {
+    fn hold(&self, held: bool) {
+        *self.held.lock().unwrap() = held;
+        self.released.notify_all();
+    }
+
+    fn wrap(self: &Arc<Self>) -> Wrap {
+        let disk = Arc::clone(self);
+        Arc::new(move |file| Box::new(OnDisk(file, Arc::clone(&disk))))
+    }
+}
+
+struct OnDisk(File, Arc<Disk>);
+
+impl Medium for OnDisk {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.1.is_full.load(Ordering::SeqCst) {
+            // As a real disk does: the first part fits.
+            FileExt::write_all_at(&self.0, &bytes[..bytes.len() / 2], offset)?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        FileExt::write_all_at(&self.0, bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let held = self.1.held.lock().unwrap();
+        drop(self.1.released.wait_while(held, |held| *held).unwrap());
+        if self.1.fails_to_sync.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        self.0.sync_data()
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+}
+
+/// Above what the largest case appends, and small enough to be filled at once.
+const LOG_BYTES: u64 = 8 * 1024 * 1024;
+
+struct OnTemporary {
+    root: tempfile::TempDir,
+    made: u32,
+    disk: Arc<Disk>,
+    log: Option<Log>,
+    origin: Origin,
+    segment_bytes: u64,
+}
+
+fn feed() -> FeedName {
+    FeedName::new("test").unwrap()
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new())
+}
+
+impl OnTemporary {
+    async fn new(segment_bytes: u64) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let origin = Origin::from_bytes([0; 16]);
+        let mut made = Self { root, made: 0, disk: Arc::default(), log: None, origin, segment_bytes };
+        made.fresh().await.unwrap();
+        made
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.root.path().join(self.made.to_string())
+    }
+
+    async fn open_log(&mut self) -> Result<Log> {
+        let options = Options {
+            segment_bytes: self.segment_bytes,
+            max_bytes: LOG_BYTES,
+            retain: Duration::ZERO,
+            queue_bytes: 64 * 1024,
+            sync_pause: Duration::from_micros(100),
+        };
+        let log = Log::open_on(&self.dir(), &feed(), options, clock(), self.disk.wrap()).await?;
+        self.origin = log.origin();
+        self.log = Some(log.clone());
+        Ok(log)
+    }
+
+    async fn fresh(&mut self) -> Result<Log> {
+        self.log = None;
+        self.made += 1;
+        self.open_log().await
+    }
+}
+
+#[async_trait]
+impl ssmd_core::conformance::journal::Harness for OnTemporary {
+    async fn open(&mut self) -> Result<Arc<dyn Journal>> {
+        let log = self.log.clone().ok_or_else(|| Error::new(ErrorKind::Bug, "test"))?;
+        Ok(Arc::new(log))
+    }
+
+    fn only_origin(&self) -> Option<Origin> {
+        Some(self.origin)
+    }
+
+    async fn restart(&mut self) -> Result<Option<Arc<dyn Journal>>> {
+        self.log = None;
+        Ok(Some(Arc::new(self.open_log().await?)))
+    }
+
+    async fn recreate(&mut self) -> Result<Option<Arc<dyn Journal>>> {
+        Ok(Some(Arc::new(self.fresh().await?)))
+    }
+
+    async fn observe(&mut self) -> Result<Option<Arc<dyn Journal>>> {
+        Ok(Some(Arc::new(LogReader::open(&self.dir(), clock())?)))
+    }
+
+    async fn hold(&mut self, held: bool) -> Result<bool> {
+        self.disk.hold(held);
+        Ok(true)
+    }
+
+    async fn trim(&mut self, below: EntryId) -> Result<bool> {
+        let Some(log) = self.log.as_ref().filter(|_| self.segment_bytes == 1) else { return Ok(false) };
+        cover(&self.dir(), below.origin, below.n - 1)?;
+        log.0.shared.ask_for_room(LOG_BYTES).await?;
+        Ok(true)
+    }
+
+    async fn close(&mut self) -> Result<bool> {
+        let Some(log) = &self.log else { return Ok(false) };
+        log.close().await.map(|()| true)
+    }
+
+    fn overflow_bytes(&self) -> Option<u64> {
+        Some(2 * LOG_BYTES)
+    }
+}
+
+ssmd_core::journal_conformance!(in_many_segments, async { OnTemporary::new(1).await });
+ssmd_core::journal_conformance!(in_one_segment, async { OnTemporary::new(LOG_BYTES).await });
+
+fn entry(origin: Origin, n: u64) -> Entry {
+    Entry {
+        id: EntryId { origin, n },
+        day: Day::from_days(20_000),
+        at: Timestamp::from_nanos(n as i64),
+        elapsed: Duration::from_nanos(n),
+        session: SessionId(7),
+        index: n,
+        kind: EntryKind::Frame(ssmd_core::FrameKind::Data),
+        binary: false,
+        more: false,
+        payload: vec![b'x'; 100].into(),
+    }
+}
+
+async fn read_all(journal: &dyn Journal) -> Vec<u64> {
+    let last = journal.bounds().await.unwrap().origins.values().map(|(_, last)| *last).sum::<u64>();
+    let mut reader = journal.read(Start::Oldest).await.unwrap();
+    let mut read: Vec<u64> = Vec::new();
+    while read.last().is_none_or(|n| *n < last) {
+        read.extend(reader.next(NonZeroUsize::MAX).await.unwrap().iter().map(|entry| entry.id.n));
+    }
+    read
+}
+
+#[tokio::test]
+async fn a_failing_sync_ends_the_log_and_nothing_unacknowledged_is_found_later() {
+    let mut harness = OnTemporary::new(LOG_BYTES).await;
+    let log = harness.log.clone().unwrap();
+    log.append(vec![entry(log.origin(), 2)]).await.unwrap().await.unwrap();
+    harness.disk.fails_to_sync.store(true, Ordering::SeqCst);
+    let error = log.append(vec![entry(log.origin(), 3)]).await.unwrap().await.unwrap_err();
+    assert!(error.report().contains("the disk is gone"), "{error:?}");
+    harness.disk.fails_to_sync.store(false, Ordering::SeqCst);
+    let error = log.append(vec![entry(log.origin(), 4)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert!(error.report().contains("the disk is gone"), "{error:?}");
+    assert_eq!(log.close().await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(read_all(&log).await, [1, 2]);
+    drop(log);
+    let log = harness.open_log().await.unwrap();
+    assert_eq!(log.position().next, 4, "the number of an entry that was never acknowledged is free again");
+    assert!(!log.position().clean);
+    assert_eq!(read_all(&log).await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room() {
+    for segment_bytes in [1, LOG_BYTES] {
+        let mut harness = OnTemporary::new(segment_bytes).await;
+        let log = harness.log.clone().unwrap();
+        let bytes = log.bytes();
+        harness.disk.is_full.store(true, Ordering::SeqCst);
+        for _ in 0..3 {
+            // The disk says that it has room and then has not: the batch is refused when it is written.
+            let answer = log.append(vec![entry(log.origin(), 3), entry(log.origin(), 4)]).await.unwrap().await;
+            assert_eq!(answer.unwrap_err().kind(), ErrorKind::Full);
+            assert_eq!((log.bytes(), log.durable()), (bytes, 1));
+        }
+        harness.disk.is_full.store(false, Ordering::SeqCst);
+        log.append(vec![entry(log.origin(), 2)]).await.unwrap().await.unwrap();
+        assert_eq!(read_all(&log).await, [1, 2]);
+        log.close().await.unwrap();
+        drop(log);
+        let log = harness.open_log().await.unwrap();
+        assert!(log.position().clean);
+        assert_eq!(read_all(&log).await, [1, 2, 3]);
+    }
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_in_bytes() {
+    let harness = OnTemporary::new(LOG_BYTES).await;
+    let log = harness.log.clone().unwrap();
+    harness.disk.hold(true);
+    let (origin, before) = (log.origin(), log.bytes());
+    let filler = log.clone();
+    let filling = async move {
+        let mut pendings = Vec::new();
+        for n in 2..2000 {
+            pendings.push(filler.append(vec![entry(origin, n)]).await.unwrap());
+        }
+        for pending in pendings {
+            pending.await.unwrap();
+        }
+    };
+    tokio::pin!(filling);
+    for _ in 0..64 {
+        let polled = std::future::poll_fn(|context| std::task::Poll::Ready(filling.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert!(log.bytes() - before <= 64 * 1024, "{}", log.bytes() - before);
+    harness.disk.hold(false);
+    filling.await;
+    assert_eq!(log.durable(), 1999);
+}
