@@ -21,12 +21,14 @@ pub mod ws;
 
 pub mod http;
 
+pub mod kraken;
+
 pub use dial::{Dial, Dialer, Received, Socket};
 pub use venue::{ChannelInfo, Handshake, Missing, OpenContext, Protocol, VenueInfo};
 pub use ws::{Liveness, Subscriptions, WsFeed, WsOptions};
 
 /// Every venue there is, one line each.
-pub static VENUES: &[VenueInfo] = &[];
+pub static VENUES: &[VenueInfo] = &[kraken::VENUE];
 
 /// Opens the feed that `spec` describes; no connection is made yet.
 ///
