@@ -300,7 +300,10 @@ mod tests {
         let mut book = OrderBook::new();
         book.add(BookSide::Bid, number(5, 1), number(10, 0)).unwrap();
         let before = book.clone();
-        assert_eq!(book.add(BookSide::Bid, number(5, 1), number(-11, 0)).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(
+            book.add(BookSide::Bid, number(5, 1), number(-11, 0)).unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
         assert_eq!(book, before);
         assert_eq!(book.add(BookSide::Bid, number(5, 1), number(-10, 0)).unwrap(), Decimal::ZERO);
         assert!(book.is_empty());

@@ -40,6 +40,13 @@ impl Decimal {
         })
     }
 
+    /// The number `digits / 10^scale`, for readers that have counted the digits; `None` if the scale is above
+    /// [`SCALE_MAX`].
+    pub fn from_digits(digits: u64, scale: u32) -> Option<Self> {
+        let (low, middle) = (digits as u32, (digits >> 32) as u32);
+        (scale <= SCALE_MAX).then(|| Self(rust_decimal::Decimal::from_parts(low, middle, 0, false, scale)))
+    }
+
     /// Reads a JSON number, or the same text out of a JSON string: `-?digits[.digits][(e|E)[+-]digits]`.
     ///
     /// # Errors
@@ -105,8 +112,7 @@ fn parse_short(text: &[u8]) -> Option<Decimal> {
     if text.is_empty() || (point.is_some() && scale == 0) {
         return None;
     }
-    let (low, middle) = (mantissa as u32, (mantissa >> 32) as u32);
-    Some(Decimal(rust_decimal::Decimal::from_parts(low, middle, 0, false, scale as u32)))
+    Decimal::from_digits(mantissa, scale as u32)
 }
 
 /// Every form, in one pass, without allocation.

@@ -16,7 +16,9 @@ use ssmd_feeds::Protocol;
 use ssmd_feeds::kraken::{KrakenDecode, KrakenProtocol, checksum};
 
 fn main() {
-    println!("limits, decode + book + checksum: 1 level 0.9 µs (hoped for 0.6), 10 levels 2.8 µs (hoped for 1.9)");
+    println!(
+        "limits, decode + book + checksum: 1 level 0.9 µs (hoped for 0.6), 10 levels 2.8 µs (hoped for 1.9)"
+    );
     divan::main();
 }
 

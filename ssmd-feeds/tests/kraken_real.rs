@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use ssmd_core::{
-    Body, Decode, DecodeCounts, Frame, FrameKind, Output, RecordType, SessionId, Timestamp,
-};
+use ssmd_core::{Body, Decode, DecodeCounts, Frame, FrameKind, Output, RecordType, SessionId, Timestamp};
 use ssmd_feeds::Protocol;
 use ssmd_feeds::kraken::{KrakenDecode, KrakenProtocol};
 
@@ -20,8 +18,10 @@ const FILES: [&str; 4] = [
 
 /// The frames of a play file; `None`, said aloud, where there is no such data and none must be.
 fn frames(file: &str) -> Option<Vec<Frame>> {
-    let root = std::env::var_os("SSMD_SHARED_DATA")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")), PathBuf::from);
+    let root = std::env::var_os("SSMD_SHARED_DATA").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")),
+        PathBuf::from,
+    );
     let path = root.join("kraken/play").join(file);
     let Ok(bytes) = std::fs::read(&path) else {
         assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{} is missing", path.display());
@@ -64,7 +64,8 @@ fn decode(frames: &[Frame]) -> (Vec<Output>, DecodeCounts) {
 }
 
 fn count(out: &[Output], kind: RecordType) -> usize {
-    let is_kind = |output: &&Output| matches!(output, Output::Record(record) if record.body.record_type() == kind);
+    let is_kind =
+        |output: &&Output| matches!(output, Output::Record(record) if record.body.record_type() == kind);
     out.iter().filter(is_kind).count()
 }
 
@@ -105,8 +106,10 @@ fn without_the_cut_to_the_depth_some_checksums_would_be_wrong() {
 fn the_depth_can_be_guessed_from_the_snapshot() {
     for file in FILES {
         let Some(frames) = frames(file) else { return };
-        let unsaid: Vec<_> =
-            frames.into_iter().filter(|frame| !frame.payload.starts_with(b"{\"method\":\"subscribe\"")).collect();
+        let unsaid: Vec<_> = frames
+            .into_iter()
+            .filter(|frame| !frame.payload.starts_with(b"{\"method\":\"subscribe\""))
+            .collect();
         assert_eq!(decode(&unsaid).1.books_failed, 0, "{file}");
     }
 }
@@ -114,7 +117,11 @@ fn the_depth_can_be_guessed_from_the_snapshot() {
 #[test]
 fn one_lost_update_is_one_gap_with_true_bounds() {
     let Some(mut frames) = frames(FILES[2]) else { return };
-    let lost = frames.iter().rposition(|f| f.payload.starts_with(b"{\"channel\":\"book\",\"type\":\"update\"")).unwrap() - 200;
+    let lost = frames
+        .iter()
+        .rposition(|f| f.payload.starts_with(b"{\"channel\":\"book\",\"type\":\"update\""))
+        .unwrap()
+        - 200;
     frames.remove(lost);
     let (out, counts) = decode(&frames);
     let gaps: Vec<_> = out
@@ -169,7 +176,7 @@ fn mutate(payload: &[u8], changes: &[(usize, u8, u8)]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
     #[test]
     fn damaged_frames_never_panic_and_leave_nothing_behind(
         start in 0_usize..400,

@@ -14,7 +14,7 @@ use ssmd_core::{
 
 use super::audit::{BookAudit, DEPTH_DEFAULT, Verdict};
 use super::wire::{
-    Answer, BarEntry, BookEntry, Envelope, Instruments, PairEntry, Request, StatusEntry, TickerEntry,
+    self, Answer, BarEntry, BookEntry, Envelope, Instruments, PairEntry, Request, StatusEntry, TickerEntry,
     TradeEntry,
 };
 use super::{scan, trading_status};
@@ -27,13 +27,15 @@ const SHOWN_CHARS_MAX: usize = 120;
 /// Decodes the frames of one Kraken connection, from its first to its last.
 #[derive(Default)]
 pub struct KrakenDecode {
-    markets: HashMap<Symbol, Market>,
+    markets: Vec<Market>,
+    /// Where in `markets` a symbol is.
+    places: HashMap<Symbol, usize>,
     counts: DecodeCounts,
 }
 
 /// What is remembered about one symbol.
-#[derive(Default)]
 struct Market {
+    symbol: Symbol,
     book: BookAudit,
     trade: Option<LastTrade>,
 }
@@ -83,12 +85,16 @@ impl KrakenDecode {
             return Ok(());
         }
         if let Some((snapshot, entry)) = scan::book(&frame.payload) {
-            return self.books(frame, snapshot, vec![entry], out);
+            let at = self.known(&entry.symbol)?;
+            self.book(frame, snapshot, at, entry, out);
+            return Ok(());
         }
         if &*frame.payload == super::HEARTBEAT {
             return Ok(());
         }
-        let envelope: Envelope<'_> = serde_json::from_slice(&frame.payload).map_err(malformed)?;
+        let Some(envelope) = wire::object::<Envelope<'_>>(&frame.payload).map_err(malformed)? else {
+            return Err(DecodeError::Unknown("an array".to_owned()));
+        };
         if !envelope.method.is_empty() {
             return self.answer(&frame.payload);
         }
@@ -115,6 +121,7 @@ impl KrakenDecode {
                 statuses(frame, data(envelope.data)?, out);
                 Ok(())
             }
+            "" if envelope.is_error() => Ok(()),
             "" => Err(DecodeError::Unknown("no channel".to_owned())),
             other => Err(DecodeError::Unknown(shown(other))),
         }
@@ -125,8 +132,8 @@ impl KrakenDecode {
         let Ok(Request { method, params: Some(params) }) = serde_json::from_slice(payload) else { return };
         if method == "subscribe" && params.channel == "book" {
             for symbol in &params.symbol {
-                if let Ok(symbol) = self.known(symbol) {
-                    self.market(&symbol).book.subscribed(params.depth.unwrap_or(DEPTH_DEFAULT));
+                if let Ok(at) = self.known(symbol) {
+                    self.markets[at].book.subscribed(params.depth.unwrap_or(DEPTH_DEFAULT));
                 }
             }
         }
@@ -137,8 +144,8 @@ impl KrakenDecode {
         let answer: Answer<'_> = serde_json::from_slice(payload).map_err(malformed)?;
         let Some(result) = answer.result.filter(|_| answer.success) else { return Ok(()) };
         let Some(symbol) = &result.symbol else { return Ok(()) };
-        let symbol = self.known(symbol)?;
-        let market = self.market(&symbol);
+        let at = self.known(symbol)?;
+        let market = &mut self.markets[at];
         match (answer.method.as_ref(), result.channel.as_ref()) {
             ("subscribe", "book") => market.book.subscribed(result.depth.unwrap_or(DEPTH_DEFAULT)),
             ("unsubscribe", "book") => market.book.unsubscribed(),
@@ -156,8 +163,8 @@ impl KrakenDecode {
         out: &mut Vec<Output>,
     ) -> Result<(), DecodeError> {
         let known = entries.iter().map(|entry| self.known(&entry.symbol)).collect::<Result<Vec<_>, _>>()?;
-        for (symbol, entry) in known.into_iter().zip(entries) {
-            self.book(frame, snapshot, symbol, entry, out);
+        for (at, entry) in known.into_iter().zip(entries) {
+            self.book(frame, snapshot, at, entry, out);
         }
         Ok(())
     }
@@ -166,11 +173,11 @@ impl KrakenDecode {
         &mut self,
         frame: &Frame,
         snapshot: bool,
-        symbol: Symbol,
+        at: usize,
         entry: BookEntry<'_>,
         out: &mut Vec<Output>,
     ) {
-        let audit = &mut self.market(&symbol).book;
+        let Market { symbol, book: audit, .. } = &mut self.markets[at];
         let mut book = Book { bids: entry.bids, asks: entry.asks, depth: None, checksum: entry.checksum };
         let before = audit.depth();
         let verdict = if snapshot { audit.snapshot(&book) } else { audit.update(&book) };
@@ -182,6 +189,7 @@ impl KrakenDecode {
             Verdict::Failed { computed } => failed = Some((computed, audit.good.clone())),
         }
         self.counts.books_verified += u64::from(verdict == Verdict::Verified);
+        let symbol = symbol.clone();
         let header = header(frame, Some(symbol.clone()), entry.timestamp.0);
         let body = if snapshot { Body::BookSnapshot(book) } else { Body::BookDelta(book) };
         out.push(Output::Record(Record { header, body }));
@@ -212,16 +220,16 @@ impl KrakenDecode {
         let known = entries.iter().map(|entry| self.known(&entry.symbol)).collect::<Result<Vec<_>, _>>()?;
         // In the order of their ids, since a snapshot need not be in that order.
         let mut ids: Vec<_> =
-            known.iter().zip(&entries).map(|(symbol, entry)| (entry.trade_id, symbol, entry.timestamp.0)).collect();
+            known.iter().zip(&entries).map(|(at, entry)| (entry.trade_id, *at, entry.timestamp.0)).collect();
         ids.sort_by_key(|(id, ..)| *id);
-        for (id, symbol, time) in ids {
-            if let Some(gap) = self.market(symbol).trade_gap(frame, symbol, id) {
-                let header = header(frame, Some(symbol.clone()), time);
+        for (id, at, time) in ids {
+            if let Some(gap) = self.markets[at].trade_gap(frame, id) {
+                let header = header(frame, gap.symbol.clone(), time);
                 out.push(Output::Record(Record { header, body: Body::Gap(gap) }));
             }
         }
-        for (symbol, entry) in known.iter().zip(entries) {
-            let header = header(frame, Some(symbol.clone()), entry.timestamp.0);
+        for (at, entry) in known.into_iter().zip(entries) {
+            let header = header(frame, Some(self.markets[at].symbol.clone()), entry.timestamp.0);
             let body = Body::Trade(Trade {
                 price: entry.price,
                 size: entry.qty,
@@ -241,7 +249,7 @@ impl KrakenDecode {
         out: &mut Vec<Output>,
     ) -> Result<(), DecodeError> {
         for entry in entries {
-            let header = header(frame, Some(self.known(&entry.symbol)?), entry.timestamp.0);
+            let header = header(frame, Some(self.symbol(&entry.symbol)?), entry.timestamp.0);
             // A market where nobody bids or nothing was ever traded says 0 for a price that does not exist.
             let price = |price: Option<Decimal>| price.filter(|price| !price.is_zero());
             let (bid, ask) = (price(entry.bid), price(entry.ask));
@@ -274,7 +282,7 @@ impl KrakenDecode {
         out: &mut Vec<Output>,
     ) -> Result<(), DecodeError> {
         for entry in entries {
-            let header = header(frame, Some(self.known(&entry.symbol)?), sent);
+            let header = header(frame, Some(self.symbol(&entry.symbol)?), sent);
             let bar = Bar {
                 begin: entry.interval_begin,
                 seconds: u64::from(entry.interval) * 60,
@@ -298,7 +306,7 @@ impl KrakenDecode {
         out: &mut Vec<Output>,
     ) -> Result<(), DecodeError> {
         for pair in listed.pairs {
-            let header = header(frame, Some(self.known(&pair.symbol)?), None);
+            let header = header(frame, Some(self.symbol(&pair.symbol)?), None);
             if let Some(word) = &pair.status {
                 let status =
                     Status { status: trading_status(word), word: word.clone(), detail: String::new() };
@@ -309,28 +317,30 @@ impl KrakenDecode {
         Ok(())
     }
 
-    /// The symbol with this name, remembered from now on.
-    fn known(&mut self, text: &str) -> Result<Symbol, DecodeError> {
-        if let Some((symbol, _)) = self.markets.get_key_value(text) {
-            return Ok(symbol.clone());
+    /// Where the market of a symbol is remembered, from now on.
+    fn known(&mut self, text: &str) -> Result<usize, DecodeError> {
+        if let Some(at) = self.places.get(text) {
+            return Ok(*at);
         }
-        if self.markets.len() == SYMBOLS_MAX {
+        let at = self.markets.len();
+        if at == SYMBOLS_MAX {
             return Err(DecodeError::Malformed(format!("more than {SYMBOLS_MAX} symbols")));
         }
         let symbol = Symbol::new(text).map_err(|error| DecodeError::Malformed(error.to_string()))?;
-        self.markets.insert(symbol.clone(), Market::default());
-        Ok(symbol)
+        self.places.insert(symbol.clone(), at);
+        self.markets.push(Market { symbol, book: BookAudit::default(), trade: None });
+        Ok(at)
     }
 
-    fn market(&mut self, symbol: &Symbol) -> &mut Market {
-        self.markets.entry(symbol.clone()).or_default()
+    fn symbol(&mut self, text: &str) -> Result<Symbol, DecodeError> {
+        self.known(text).map(|at| self.markets[at].symbol.clone())
     }
 }
 
 impl Market {
     /// Takes a trade id. Ids are contiguous per symbol, so one that is not the next after the last shows a hole;
     /// an older one is a trade that was sent again.
-    fn trade_gap(&mut self, frame: &Frame, symbol: &Symbol, id: u64) -> Option<Gap> {
+    fn trade_gap(&mut self, frame: &Frame, id: u64) -> Option<Gap> {
         let seen = || evidence(frame, Some(id.to_string()));
         let Some(last) = &mut self.trade else {
             self.trade = Some(LastTrade { id, seen: seen() });
@@ -341,7 +351,7 @@ impl Market {
         (ahead > 1).then(|| Gap {
             cause: GapCause::TradeId,
             channel: Some("trade".to_owned()),
-            symbol: Some(symbol.clone()),
+            symbol: Some(self.symbol.clone()),
             from: Some(from),
             to: Some(seen()),
             missing: Some(ahead - 1),

@@ -10,7 +10,7 @@ use ssmd_core::{FrameKind, Result, Symbol, Timestamp, Wanted};
 
 use super::HEARTBEAT;
 use super::subscriptions::{Table, is_rate};
-use super::wire::Answer;
+use super::wire::{self, Answer};
 use crate::venue::{Handshake, Missing, Protocol};
 
 /// How often what is due is looked at.
@@ -54,7 +54,7 @@ impl Protocol for KrakenProtocol {
         if let Some(kind) = kind_at_sight(frame) {
             return Ok(kind);
         }
-        let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(frame) else {
+        let Some(envelope) = wire::object::<Envelope<'_>>(frame).ok().flatten() else {
             return Ok(FrameKind::Unknown);
         };
         if !envelope.method.is_empty() {
@@ -113,10 +113,10 @@ fn kind_at_sight(frame: &[u8]) -> Option<FrameKind> {
     if frame == HEARTBEAT {
         return Some(FrameKind::Control);
     }
-    let is_data = |channel: &&str| {
+    let is_data = |channel: &str| {
         rest.strip_prefix(channel.as_bytes()).is_some_and(|rest| rest.starts_with(b"\",\"type\":\""))
     };
-    DATA_CHANNELS.iter().any(|channel| is_data(&channel)).then_some(FrameKind::Data)
+    DATA_CHANNELS.iter().any(|channel| is_data(channel)).then_some(FrameKind::Data)
 }
 
 /// What tells answers, data and the rest apart. `Error` is the form that the rate limit uses.

@@ -55,6 +55,8 @@ struct Place {
 struct Line {
     wanted: Option<Subscribed>,
     state: State,
+    /// What was asked for without an answer: one of it may be on.
+    doubts: BTreeSet<Subscribed>,
     /// Leave it and ask again, for a fresh snapshot.
     restart: bool,
     /// What was refused for good, with the venue's words.
@@ -134,7 +136,7 @@ impl Table {
         for (place, subscribed) in places {
             self.lines.entry(place).or_default().want(subscribed);
         }
-        self.lines.retain(|_, line| line.wanted.is_some() || line.state != State::Off);
+        self.lines.retain(|_, line| !line.is_over());
         self.ask(now, send);
     }
 
@@ -154,7 +156,7 @@ impl Table {
         for request in expired.iter().filter_map(|id| self.pending.remove(id)) {
             for place in &request.places {
                 if let Some(line) = self.lines.get_mut(place) {
-                    line.failed_for_now(now);
+                    line.unanswered(now);
                 }
             }
         }
@@ -168,7 +170,8 @@ impl Table {
             "unsubscribe" => Method::Unsubscribe,
             _ => return,
         };
-        let words = (!answer.success).then(|| words(answer.error.as_deref().unwrap_or("refused without words")));
+        let words =
+            (!answer.success).then(|| words(answer.error.as_deref().unwrap_or("refused without words")));
         if words.as_deref().is_some_and(is_rate) {
             self.slow_down(now);
         }
@@ -177,7 +180,7 @@ impl Table {
             let Some(line) = self.lines.get_mut(&place) else { continue };
             line.answered(method, words.as_deref(), now);
             is_due |= line.step(now).is_some();
-            if line.wanted.is_none() && line.state == State::Off {
+            if line.is_over() {
                 self.lines.remove(&place);
             }
         }
@@ -286,11 +289,7 @@ impl Place {
             Subscribed::Ohlc { minutes } => minutes,
             _ => 0,
         };
-        Self {
-            channel: subscribed.name(),
-            minutes,
-            symbol: symbol.filter(|_| subscribed.has_symbols()),
-        }
+        Self { channel: subscribed.name(), minutes, symbol: symbol.filter(|_| subscribed.has_symbols()) }
     }
 }
 
@@ -310,13 +309,22 @@ impl Line {
         self.refused = self.refused.take().filter(|(refused, _)| *refused == subscribed);
     }
 
+    /// Whether nothing is wanted, and nothing can be on.
+    fn is_over(&self) -> bool {
+        self.wanted.is_none() && self.state == State::Off && self.doubts.is_empty()
+    }
+
     /// What to do next, if anything can be done now.
     fn step(&self, now: Duration) -> Option<(Method, Subscribed)> {
         if now < self.not_before {
             return None;
         }
         match self.state {
-            State::Off if self.refused.is_none() => self.wanted.map(|wanted| (Method::Subscribe, wanted)),
+            State::Off if self.refused.is_some() => None,
+            State::Off => match self.wanted {
+                Some(wanted) => Some((Method::Subscribe, wanted)),
+                None => self.doubts.first().map(|doubt| (Method::Unsubscribe, *doubt)),
+            },
             State::On(on) if self.wanted != Some(on) || self.restart => Some((Method::Unsubscribe, on)),
             _ => None,
         }
@@ -333,25 +341,54 @@ impl Line {
         };
         match (method, words) {
             (_, Some(words)) if may_pass(words) => return self.failed_for_now(now),
-            (Method::Subscribe, None | Some(ALREADY_SUBSCRIBED)) => self.state = State::On(subscribed),
+            (Method::Subscribe, None) => {
+                self.state = State::On(subscribed);
+                self.doubts.clear();
+            }
+            (Method::Subscribe, Some(ALREADY_SUBSCRIBED)) => {
+                // Not by this request, but by one of those in doubt.
+                self.restart |= self.doubts.len() > 1;
+                self.state = State::On(self.doubts.pop_first().unwrap_or(subscribed));
+            }
             (Method::Subscribe, Some(words)) => {
                 self.state = State::Off;
                 self.refused = Some((subscribed, words.to_owned()));
             }
-            // Refused or not: it is not subscribed.
-            (Method::Unsubscribe, _) => {
+            (Method::Unsubscribe, None) => {
                 self.state = State::Off;
                 self.restart = false;
+                self.doubts.clear();
+            }
+            // Refused: this is not subscribed.
+            (Method::Unsubscribe, Some(_)) => {
+                self.state = State::Off;
+                self.restart = false;
+                self.doubts.remove(&subscribed);
             }
         }
         self.failures = 0;
         self.not_before = Duration::ZERO;
     }
 
+    /// Nobody knows what became of the request: what was asked for may be on, what was left may be off.
+    fn unanswered(&mut self, now: Duration) {
+        match self.state {
+            State::Asked(subscribed) => {
+                self.doubts.insert(subscribed);
+            }
+            State::Leaving(_) => self.restart = true,
+            State::Off | State::On(_) => {}
+        }
+        self.failed_for_now(now);
+    }
+
     fn failed_for_now(&mut self, now: Duration) {
         self.state = match self.state {
             State::Asked(_) => State::Off,
-            State::Leaving(subscribed) => State::On(subscribed),
+            State::Leaving(subscribed) => {
+                self.restart |= !self.doubts.is_empty();
+                State::On(subscribed)
+            }
             state => state,
         };
         self.not_before = now + (RETRY_FIRST * 2_u32.pow(self.failures.min(16))).min(RETRY_MAX);

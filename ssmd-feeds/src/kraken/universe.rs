@@ -74,7 +74,8 @@ pub fn select(pairs: &[Pair], wanted: &[String]) -> Result<Vec<Symbol>> {
     let mut symbols = Vec::new();
     for text in wanted {
         if is_pattern(text) {
-            let meant = pairs.iter().filter(|pair| is_tradable(pair.status) && matches(text, pair.symbol.as_str()));
+            let meant =
+                pairs.iter().filter(|pair| is_tradable(pair.status) && matches(text, pair.symbol.as_str()));
             symbols.extend(meant.map(|pair| pair.symbol.clone()));
         } else {
             symbols.push(Symbol::new(text)?);
@@ -184,7 +185,10 @@ mod tests {
     #[test]
     fn pairs_have_the_names_of_the_websocket_and_bad_rows_are_told() {
         let pairs = parse_pairs(BODY).unwrap();
-        assert_eq!(pairs.bad.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["BAD", "DARK.d", "ODD"]);
+        assert_eq!(
+            pairs.bad.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["BAD", "DARK.d", "ODD"]
+        );
         let bitcoin = pairs.pairs.iter().find(|pair| pair.altname == "XBTUSD").unwrap();
         assert_eq!(bitcoin.symbol.as_str(), "BTC/USD");
         assert_eq!(bitcoin.instrument.price_increment.unwrap().to_string(), "0.1");
@@ -201,9 +205,13 @@ mod tests {
 
     #[test]
     fn a_pattern_needs_its_parts_apart() {
-        for (pattern, text, fits) in
-            [("A*A", "A", false), ("A*A", "AA", true), ("*", "", true), ("A", "AB", false), ("**B*", "ABC", true)]
-        {
+        for (pattern, text, fits) in [
+            ("A*A", "A", false),
+            ("A*A", "AA", true),
+            ("*", "", true),
+            ("A", "AB", false),
+            ("**B*", "ABC", true),
+        ] {
             assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
         }
     }

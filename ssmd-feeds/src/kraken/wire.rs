@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::de::Error as _;
+use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use ssmd_core::record::{Level, Side};
@@ -26,6 +26,24 @@ pub(super) struct Envelope<'a> {
     pub(super) timestamp: Time,
     #[serde(borrow)]
     pub(super) data: Option<&'a RawValue>,
+    error: Option<IgnoredAny>,
+    #[serde(rename = "Error")]
+    rate_error: Option<IgnoredAny>,
+}
+
+impl Envelope<'_> {
+    /// Whether the venue complains, without saying about which request.
+    pub(super) fn is_error(&self) -> bool {
+        self.error.is_some() || self.rate_error.is_some()
+    }
+}
+
+/// Reads a JSON object; `None` for any other JSON, which serde would take for the fields of a struct in order.
+pub(super) fn object<'a, T: Deserialize<'a>>(frame: &'a [u8]) -> serde_json::Result<Option<T>> {
+    if frame.trim_ascii_start().first() == Some(&b'[') {
+        return serde_json::from_slice::<IgnoredAny>(frame).map(|_| None);
+    }
+    serde_json::from_slice(frame).map(Some)
 }
 
 /// A request of ours, as far as the decoder needs it.
