@@ -186,7 +186,7 @@ impl Dial for Dialer {
             let (request, target) = request(handshake)?;
             let tcp = self.connect(&target, &clock).await?;
             if !target.secure {
-                return self.shake(request, tcp, clock).await;
+                return Box::pin(self.shake(request, tcp, clock)).await;
             }
             let name = rustls::pki_types::ServerName::try_from(target.host.clone())
                 .map_err(|cause| Error::new(ErrorKind::Invalid, "read address").because(cause))?;
@@ -195,9 +195,9 @@ impl Dial for Dialer {
                 connector.connect(name, tcp).await.map_err(untrusted)
             };
             let tls = within(&clock, TLS_TIME_MAX, "prove identity", connecting).await?;
-            self.shake(request, tls, clock).await
+            Box::pin(self.shake(request, tls, clock)).await
         };
-        opening.await.map_err(|error| error.with("url", public_url(&handshake.url)))
+        Box::pin(opening).await.map_err(|error| error.with("url", public_url(&handshake.url)))
     }
 }
 

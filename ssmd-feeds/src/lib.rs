@@ -2,7 +2,7 @@
 //!
 //! An adapter says what a venue's protocol is ([`venue`]) and does no I/O. One file opens sockets ([`dial`]), one
 //! loop runs protocols over them ([`ws`]), one client asks REST ([`http`]), and capture turns sessions into
-//! the entries of a journal ([`capture`], [`supervise`]) behind which records are decoded ([`live`]).
+//! the entries of a journal ([`capture`]) behind which records are decoded ([`live`]).
 //!
 //! This crate knows no broker, no archive and no file.
 
@@ -21,9 +21,16 @@ pub mod ws;
 
 pub mod http;
 
+pub mod capture;
+mod supervise;
+
+pub mod live;
+
 pub mod kraken;
 
+pub use capture::{Capture, CaptureFigures, CaptureOptions, CaptureStatus, CaptureSummary};
 pub use dial::{Dial, Dialer, Received, Socket};
+pub use live::{Live, LiveOptions};
 pub use venue::{ChannelInfo, Handshake, Missing, OpenContext, Protocol, VenueInfo};
 pub use ws::{Liveness, Subscriptions, WsFeed, WsOptions};
 
