@@ -40,6 +40,13 @@ impl Decimal {
         })
     }
 
+    /// The number `digits / 10^scale`, for readers that have counted the digits; `None` if the scale is above
+    /// [`SCALE_MAX`].
+    pub fn from_digits(digits: u64, scale: u32) -> Option<Self> {
+        let (low, middle) = (digits as u32, (digits >> 32) as u32);
+        (scale <= SCALE_MAX).then(|| Self(rust_decimal::Decimal::from_parts(low, middle, 0, false, scale)))
+    }
+
     /// Reads a JSON number, or the same text out of a JSON string: `-?digits[.digits][(e|E)[+-]digits]`.
     ///
     /// # Errors
@@ -82,8 +89,41 @@ impl Decimal {
     }
 }
 
-/// The fast path of every frame: one pass, no allocation.
+/// The longest text whose digits surely fit into 64 bits: 19 digits or a point among them, 10^19 < 2^64.
+const SHORT_BYTES_MAX: usize = 19;
+
+/// The fast path of every frame: plain digits that fit into 64 bits. `None` is not a refusal.
+fn parse_short(text: &[u8]) -> Option<Decimal> {
+    if text.len() > SHORT_BYTES_MAX || (text.len() > 1 && text[0] == b'0' && text[1] != b'.') {
+        return None;
+    }
+    let (mut mantissa, mut point) = (0_u64, None);
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => mantissa = mantissa * 10 + u64::from(byte - b'0'),
+            b'.' if point.is_none() && at > 0 => point = Some(at),
+            _ => return None,
+        }
+    }
+    let scale = match point {
+        Some(at) => text.len() - at - 1,
+        None => 0,
+    };
+    if text.is_empty() || (point.is_some() && scale == 0) {
+        return None;
+    }
+    Decimal::from_digits(mantissa, scale as u32)
+}
+
+/// Every form, in one pass, without allocation.
 fn parse(text: &[u8]) -> Option<Decimal> {
+    if let Some(number) = parse_short(text) {
+        return Some(number);
+    }
+    parse_long(text)
+}
+
+fn parse_long(text: &[u8]) -> Option<Decimal> {
     if text.len() > TEXT_BYTES_MAX {
         return None;
     }
@@ -227,6 +267,14 @@ mod tests {
             let number = Decimal::new(mantissa, scale).unwrap();
             let again = Decimal::parse(number.to_string().as_bytes()).unwrap();
             prop_assert_eq!((again.mantissa(), again.scale()), (mantissa, scale));
+        }
+
+        #[test]
+        fn short_and_long_texts_are_read_alike(text in "[0-9]{0,12}[.]?[0-9]{0,12}|[0-9.eE+-]{0,20}") {
+            let digits = |number: Decimal| (number.mantissa(), number.scale());
+            if let Some(short) = parse_short(text.as_bytes()) {
+                prop_assert_eq!(Some(digits(short)), parse_long(text.as_bytes()).map(digits));
+            }
         }
 
         #[test]

@@ -19,6 +19,8 @@ pub mod frame;
 pub mod gap;
 pub mod record;
 
+pub mod book;
+
 pub mod cache;
 pub mod feed;
 pub mod journal;
@@ -35,6 +37,7 @@ pub mod environment;
 pub mod metrics;
 pub mod tasks;
 
+pub use book::{BookSide, OrderBook};
 pub use cache::{Cache, Expect, Versioned};
 pub use clock::{Clock, Day, ManualClock, SystemClock, Timestamp};
 pub use decimal::Decimal;

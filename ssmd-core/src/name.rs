@@ -104,6 +104,13 @@ impl Symbol {
     }
 }
 
+impl std::borrow::Borrow<str> for Symbol {
+    /// So that maps by symbol can be asked with the text of a frame.
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

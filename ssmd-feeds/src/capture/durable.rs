@@ -1,0 +1,56 @@
+//! Waits until what was appended is durable, in order, and tells sessions and metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ssmd_core::{BoxFuture, Pending, Result, metrics};
+use tokio::sync::mpsc;
+
+use super::batch::Mark;
+use super::{CaptureOptions, CaptureStatus};
+
+/// Batches that are appended and not durable yet. The journal bounds their bytes; this bounds their number.
+const PENDINGS_MAX: usize = 4096;
+
+/// A batch that was appended.
+#[derive(Debug)]
+pub(super) struct Appended {
+    pub(super) pending: Pending,
+    /// Its last entry's number, and how many entries it has.
+    pub(super) last: u64,
+    pub(super) entries: u64,
+    pub(super) marks: Vec<Mark>,
+}
+
+/// The stage's entrance, and the stage. It ends when the entrance is dropped and all is durable, or with the
+/// journal's error.
+pub(super) fn stage(
+    options: &CaptureOptions,
+    status: Arc<CaptureStatus>,
+) -> (mpsc::Sender<Appended>, BoxFuture<'static, Result<()>>) {
+    let (entrance, mut batches) = mpsc::channel::<Appended>(PENDINGS_MAX);
+    let clock = Arc::clone(&options.clock);
+    let feed = options.feed.name().as_str().to_owned();
+    let entries = options.metrics.counter(&metrics::JOURNALED, &[&feed]);
+    let took = options.metrics.histogram(&metrics::DURABLE, &[&feed]);
+    let lag = options.metrics.gauge(&metrics::LAG, &[&feed]);
+    let stage = async move {
+        while let Some(batch) = batches.recv().await {
+            batch.pending.await?;
+            let now = clock.elapsed();
+            entries.add(batch.entries);
+            status.durable.store(batch.last, Ordering::Relaxed);
+            for mark in batch.marks {
+                // The oldest and the newest of a run stand for those between them.
+                took.observe(now.saturating_sub(mark.first));
+                if mark.last != mark.first {
+                    took.observe(now.saturating_sub(mark.last));
+                }
+                lag.set(now.saturating_sub(mark.last).as_secs_f64());
+                mark.tell.send_replace(mark.below);
+            }
+        }
+        Ok(())
+    };
+    (entrance, Box::pin(stage))
+}

@@ -1,0 +1,168 @@
+//! What a capture is doing now, cheap to write at full speed and cheap to read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ssmd_core::{Frame, FrameKind, Timestamp};
+
+use crate::venue::Missing;
+use crate::ws::Subscriptions;
+
+/// The live figures of one capture. Every method may be called from anywhere at any time.
+#[derive(Debug)]
+pub struct CaptureStatus {
+    pub(crate) sessions: AtomicU64,
+    pub(crate) opened: AtomicU64,
+    pub(crate) reconnects: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) gaps: AtomicU64,
+    pub(crate) overflowed: AtomicU64,
+    pub(crate) durable: AtomicU64,
+    frames: AtomicU64,
+    data: AtomicU64,
+    sent: AtomicU64,
+    bytes: AtomicU64,
+    /// Nanoseconds plus one; 0 is never.
+    last_frame: AtomicU64,
+    last_activity: AtomicU64,
+    subscriptions: Subscriptions,
+}
+
+/// The figures of one capture at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaptureFigures {
+    /// Connections that are open.
+    pub sessions: u64,
+    /// Connections that were opened in all.
+    pub opened: u64,
+    /// Those of them that took the place of one that had ended.
+    pub reconnects: u64,
+    /// Attempts to connect that failed.
+    pub refused: u64,
+    /// Frames received.
+    pub frames: u64,
+    /// Those of them that are data or unknown; when this stands still and `frames` does not, only heartbeats come.
+    pub data: u64,
+    /// Frames sent.
+    pub sent: u64,
+    /// Bytes of frames received.
+    pub bytes: u64,
+    /// Known holes written to the journal.
+    pub gaps: u64,
+    /// Frames that were not kept because the journal had no room.
+    pub overflowed: u64,
+    /// The last entry that is durable; 0 before the first.
+    pub durable: u64,
+    /// When the last frame was received.
+    pub last_frame: Option<Timestamp>,
+    /// When something last happened; see [`CaptureStatus::last_activity`].
+    pub last_activity: Option<Duration>,
+}
+
+impl CaptureStatus {
+    pub(crate) fn new(subscriptions: Subscriptions) -> Self {
+        Self {
+            sessions: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
+            overflowed: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            frames: AtomicU64::new(0),
+            data: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            last_frame: AtomicU64::new(0),
+            last_activity: AtomicU64::new(0),
+            subscriptions,
+        }
+    }
+
+    /// All figures now.
+    pub fn figures(&self) -> CaptureFigures {
+        let get = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let last_frame = get(&self.last_frame);
+        CaptureFigures {
+            sessions: get(&self.sessions),
+            opened: get(&self.opened),
+            reconnects: get(&self.reconnects),
+            refused: get(&self.refused),
+            frames: get(&self.frames),
+            data: get(&self.data),
+            sent: get(&self.sent),
+            bytes: get(&self.bytes),
+            gaps: get(&self.gaps),
+            overflowed: get(&self.overflowed),
+            durable: get(&self.durable),
+            last_frame: last_frame.checked_sub(1).map(|nanos| Timestamp::from_nanos(nanos.cast_signed())),
+            last_activity: self.last_activity(),
+        }
+    }
+
+    /// When something last happened, as monotonic time of the capture's clock: the first frame of all, or a later
+    /// one that is data or unknown. Heartbeats, acknowledgements and refused connects are nothing. `None` before
+    /// the first frame.
+    pub fn last_activity(&self) -> Option<Duration> {
+        self.last_activity.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_nanos)
+    }
+
+    /// What is wanted and not so, over all open sessions.
+    pub fn missing(&self) -> Missing {
+        self.subscriptions.missing()
+    }
+
+    pub(super) fn count(&self, frames: &[Frame], tally: &Tally) {
+        add(&self.frames, tally.received());
+        add(&self.data, tally.data + tally.unknown);
+        add(&self.sent, tally.sent);
+        add(&self.bytes, tally.bytes);
+        let Some(last) = frames.iter().rfind(|frame| frame.kind != FrameKind::Sent) else { return };
+        self.last_frame.store(last.received.nanos().cast_unsigned().saturating_add(1), Ordering::Relaxed);
+        let active = |frame: &&Frame| matches!(frame.kind, FrameKind::Data | FrameKind::Unknown);
+        let first = self.last_activity.load(Ordering::Relaxed) == 0;
+        if let Some(frame) = frames.iter().rfind(active).or(first.then_some(last)) {
+            let nanos = u64::try_from(frame.elapsed.as_nanos()).unwrap_or(u64::MAX - 1);
+            self.last_activity.fetch_max(nanos + 1, Ordering::Relaxed);
+        }
+    }
+}
+
+pub(crate) fn add(figure: &AtomicU64, by: u64) {
+    figure.fetch_add(by, Ordering::Relaxed);
+}
+
+/// A batch of frames, counted.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) data: u64,
+    pub(super) control: u64,
+    pub(super) unknown: u64,
+    pub(super) sent: u64,
+    /// Bytes of those received.
+    pub(super) bytes: u64,
+}
+
+impl Tally {
+    pub(super) fn of(frames: &[Frame]) -> Self {
+        let mut tally = Self::default();
+        for frame in frames {
+            let kind = match frame.kind {
+                FrameKind::Data => &mut tally.data,
+                FrameKind::Control => &mut tally.control,
+                FrameKind::Unknown => &mut tally.unknown,
+                FrameKind::Sent => {
+                    tally.sent += 1;
+                    continue;
+                }
+            };
+            *kind += 1;
+            tally.bytes += frame.payload.len() as u64;
+        }
+        tally
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        self.data + self.control + self.unknown
+    }
+}

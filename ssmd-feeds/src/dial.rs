@@ -1,0 +1,321 @@
+//! Opens WebSockets: the seam [`Dial`], and the implementation of it in Rust.
+//!
+//! It knows TCP, TLS, the WebSocket handshake and their deadlines. It knows no venue, and reads no frame.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use socket2::{SockRef, TcpKeepalive};
+use ssmd_core::entry::FRAME_BYTES_MAX;
+use ssmd_core::{Clock, Error, ErrorKind, Result, Timestamp};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::client_async_with_config;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Uri};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self};
+
+use crate::venue::Handshake;
+use crate::wire::{Wire, WsSocket};
+
+/// Opens WebSocket connections.
+#[async_trait]
+pub trait Dial: Send + Sync + fmt::Debug {
+    /// Connects, proves who the other side is, and shakes hands.
+    ///
+    /// # Errors
+    /// `Denied` if the other side refused (context `status`) or is not who it must be, `Unavailable` if it cannot
+    /// be reached or asks to come back later ([`Error::wait`] tells when), `Timeout` if a deadline passed,
+    /// `Invalid` if the handshake cannot work, `ws://` to another machine among that.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was opened.
+    async fn open(&self, handshake: &Handshake, clock: Arc<dyn Clock>) -> Result<Box<dyn Socket>>;
+}
+
+/// One open WebSocket. Dropping it closes the connection without a goodbye.
+///
+/// Only [`Socket::receive`] does I/O: what was queued to be sent leaves while it is awaited.
+#[async_trait]
+pub trait Socket: Send {
+    /// Waits for text or binary messages and adds those that are ready to `out`: at least one, at most `max`.
+    /// Each is stamped in the poll that took it off the socket. Fragments are put together, pings are answered.
+    ///
+    /// # Errors
+    /// The end of the connection: `Closed`, `Corrupt` for what the protocol forbids (invalid UTF-8, oversize),
+    /// `Timeout` if what was queued could not be written in time. Every message that arrived before was given
+    /// out; `out` is as it was. After an error it must not be called again.
+    ///
+    /// # Cancel safety
+    /// Safe: dropping the future loses nothing that arrived and nothing that was queued.
+    async fn receive(&mut self, max: NonZeroUsize, out: &mut Vec<Received>) -> Result<()>;
+
+    /// Queues a text message.
+    ///
+    /// # Errors
+    /// `Full` if more than [`SEND_BYTES_MAX`] wait, `Invalid` if it is not UTF-8, `Closed` after a close.
+    fn send(&mut self, text: Bytes) -> Result<()>;
+
+    /// Queues a ping, whose answer counts in [`Socket::bytes`].
+    ///
+    /// # Errors
+    /// As for [`Socket::send`].
+    fn ping(&mut self) -> Result<()>;
+
+    /// Queues a close. [`Socket::receive`] gives what still arrives until the other side has closed too.
+    fn close(&mut self);
+
+    /// How many bytes have been received in all, those of pings and of unfinished messages included.
+    fn bytes(&self) -> u64;
+}
+
+/// One message off a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Wall clock in the poll that took it off the socket.
+    pub received: Timestamp,
+    /// Monotonic time in the same poll.
+    pub elapsed: Duration,
+    /// Whether it travelled as a binary message.
+    pub binary: bool,
+    /// Its bytes.
+    pub payload: Bytes,
+}
+
+/// The most bytes that may wait to be sent. Commands are small; a peer that does not read them is broken.
+pub const SEND_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a name lookup and a TCP connect may take together.
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long the TLS handshake may take.
+pub const TLS_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long the WebSocket handshake may take, slow drips included.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long bytes may wait to be written before the connection counts as dead.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long the other side may take to end the connection once both have said goodbye.
+pub const GOODBYE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How many bytes one read may take: large enough that reading is no bottleneck at 500,000 frames a second, small
+/// enough that clearing the buffer before each read costs little when frames come one at a time.
+const READ_BYTES: usize = 64 * 1024;
+/// Before the first keepalive probe, and between probes.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+const USER_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Dials with tokio, rustls and tungstenite.
+#[derive(Clone)]
+pub struct Dialer {
+    tls: Arc<rustls::ClientConfig>,
+    allow_plaintext: bool,
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer").field("allow_plaintext", &self.allow_plaintext).finish_non_exhaustive()
+    }
+}
+
+impl Dialer {
+    /// A dialer that trusts whom `tls` trusts. `allow_plaintext` allows `ws://` to other machines than this one.
+    pub fn new(tls: Arc<rustls::ClientConfig>, allow_plaintext: bool) -> Self {
+        Self { tls, allow_plaintext }
+    }
+
+    async fn connect(&self, target: &Target, clock: &Arc<dyn Clock>) -> Result<TcpStream> {
+        let connecting = async {
+            let addresses = tokio::net::lookup_host((target.host.as_str(), target.port))
+                .await
+                .map_err(|cause| Error::new(ErrorKind::Unavailable, "look up host").because(cause))?;
+            let mut last = Error::new(ErrorKind::Unavailable, "look up host").detail("it has no address");
+            for address in addresses {
+                self.allowed(target, address)?;
+                match TcpStream::connect(address).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(cause) => last = Error::io("connect", cause).with("address", address),
+                }
+            }
+            Err(last)
+        };
+        let stream = within(clock, CONNECT_TIME_MAX, "connect", connecting).await?;
+        tune(&stream).map_err(|cause| Error::io("set up socket", cause))?;
+        Ok(stream)
+    }
+
+    fn allowed(&self, target: &Target, address: SocketAddr) -> Result<()> {
+        if target.secure || self.allow_plaintext || address.ip().is_loopback() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Invalid, "connect")
+            .detail("plain text leaves this machine")
+            .with("address", address)
+            .hint("use wss://, or set allow_plaintext: true"))
+    }
+
+    async fn shake<S>(&self, request: Request, stream: S, clock: Arc<dyn Clock>) -> Result<Box<dyn Socket>>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BYTES)
+            .write_buffer_size(0)
+            .max_write_buffer_size(SEND_BYTES_MAX)
+            .max_message_size(Some(FRAME_BYTES_MAX))
+            .max_frame_size(Some(FRAME_BYTES_MAX));
+        let shaking = async {
+            let shaken = client_async_with_config(request, Wire::new(stream), Some(config)).await;
+            shaken.map_err(refused)
+        };
+        let (stream, _) = within(&clock, HANDSHAKE_TIME_MAX, "shake hands", shaking).await?;
+        Ok(Box::new(WsSocket::new(stream, clock)))
+    }
+}
+
+#[async_trait]
+impl Dial for Dialer {
+    async fn open(&self, handshake: &Handshake, clock: Arc<dyn Clock>) -> Result<Box<dyn Socket>> {
+        let opening = async {
+            let (request, target) = request(handshake)?;
+            let tcp = self.connect(&target, &clock).await?;
+            if !target.secure {
+                return Box::pin(self.shake(request, tcp, clock)).await;
+            }
+            let name = rustls::pki_types::ServerName::try_from(target.host.clone())
+                .map_err(|cause| Error::new(ErrorKind::Invalid, "read address").because(cause))?;
+            let connecting = async {
+                let connector = TlsConnector::from(Arc::clone(&self.tls));
+                connector.connect(name, tcp).await.map_err(untrusted)
+            };
+            let tls = within(&clock, TLS_TIME_MAX, "prove identity", connecting).await?;
+            Box::pin(self.shake(request, tls, clock)).await
+        };
+        Box::pin(opening).await.map_err(|error| error.with("url", public_url(&handshake.url)))
+    }
+}
+
+/// A URL for people: without query and user, which may hold secrets.
+pub fn public_url(url: &str) -> String {
+    let shown = url.split(['?', '#']).next().unwrap_or_default();
+    match shown.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_once('/').map_or((rest, ""), |(a, p)| (a, p));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}/{path}")
+        }
+        None => shown.chars().take(120).collect(),
+    }
+}
+
+struct Target {
+    host: String,
+    port: u16,
+    secure: bool,
+}
+
+fn request(handshake: &Handshake) -> Result<(Request, Target)> {
+    let invalid = || Error::new(ErrorKind::Invalid, "read address");
+    let uri: Uri = handshake.url.parse().map_err(|cause| invalid().because(cause))?;
+    let secure = match uri.scheme_str() {
+        Some("wss") => true,
+        Some("ws") => false,
+        _ => return Err(invalid().detail("it begins with neither wss:// nor ws://")),
+    };
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(invalid().detail("it names a user"));
+    }
+    let host = uri.host().ok_or_else(|| invalid().detail("it names no host"))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let mut request = uri.into_client_request().map_err(|cause| invalid().because(cause))?;
+    for (name, value) in &handshake.headers {
+        // The value may be a secret, so neither it nor an error about it is shown.
+        let header = || invalid().detail("a header has a form that HTTP does not know").with("header", name);
+        let value = HeaderValue::from_str(value).map_err(|_| header())?;
+        request.headers_mut().insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| header())?, value);
+    }
+    Ok((request, Target { host, port, secure }))
+}
+
+async fn within<T>(
+    clock: &Arc<dyn Clock>,
+    time: Duration,
+    operation: &'static str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = clock.sleep(time) => {
+            Err(Error::new(ErrorKind::Timeout, operation).with("seconds", time.as_secs_f64()))
+        }
+    }
+}
+
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(USER_TIME_MAX))?;
+    Ok(())
+}
+
+fn untrusted(cause: std::io::Error) -> Error {
+    if cause.kind() == std::io::ErrorKind::InvalidData {
+        return Error::new(ErrorKind::Denied, "prove identity")
+            .detail("the other side is not who it must be")
+            .because(cause);
+    }
+    Error::io("prove identity", cause)
+}
+
+fn refused(cause: tungstenite::Error) -> Error {
+    const SHAKE: &str = "shake hands";
+    match cause {
+        tungstenite::Error::Http(response) => refusal(&response),
+        tungstenite::Error::Io(cause) => Error::io(SHAKE, cause),
+        other => Error::new(ErrorKind::Unavailable, SHAKE)
+            .detail("the other side does not speak WebSocket")
+            .because(other),
+    }
+}
+
+/// The longest part of a refusal that is shown, in characters.
+const REFUSAL_CHARS_MAX: usize = 200;
+
+fn refusal(response: &Response) -> Error {
+    let status = response.status();
+    let kind = match status.as_u16() {
+        429 | 500..=599 => ErrorKind::Unavailable,
+        404 => ErrorKind::NotFound,
+        300..=399 => ErrorKind::Unsupported,
+        _ => ErrorKind::Denied,
+    };
+    let mut error = Error::new(kind, "shake hands").with("status", status.as_u16());
+    if let Some(body) = response.body().as_ref().filter(|body| !body.is_empty()) {
+        let text = String::from_utf8_lossy(body);
+        let shown: String = text.chars().filter(|c| !c.is_control()).take(REFUSAL_CHARS_MAX).collect();
+        error = error.detail(shown);
+    }
+    let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+    match after.and_then(retry_after) {
+        Some(after) => error.retry_after(after),
+        None => error,
+    }
+}
+
+/// The longest wait that another side may impose.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// Reads a `Retry-After` given in seconds, capped; the date form, which no venue of ours sends, is not read.
+pub(crate) fn retry_after(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}

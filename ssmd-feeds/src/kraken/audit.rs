@@ -1,0 +1,229 @@
+//! The check of one book: levels applied in the venue's order, cut to the depth, digits against the checksum.
+//!
+//! <https://docs.kraken.com/api/docs/guides/spot-ws-book-v2> documents all of it.
+
+use std::io::Write as _;
+
+use ssmd_core::record::{Book, Level};
+use ssmd_core::{BookSide, Decimal, Evidence, OrderBook};
+
+/// The depths that can be subscribed.
+pub(super) const DEPTHS: [u32; 5] = [10, 25, 100, 500, 1000];
+/// The depth if a request names none.
+pub(super) const DEPTH_DEFAULT: u32 = 10;
+/// How many levels of a side the checksum covers, whatever the depth.
+const CHECKED_LEVELS: usize = 10;
+
+/// The venue's checksum of a book: CRC-32 over the digits of its ten best asks, then of its ten best bids.
+///
+/// The digits are those of the wire without point and leading zeros, so prices and sizes must have been read with
+/// all their digits.
+pub fn checksum(book: &OrderBook) -> u32 {
+    let mut digits = Digits::default();
+    digits.write(book, BookSide::Ask);
+    digits.write(book, BookSide::Bid);
+    digits.checksum()
+}
+
+/// What a check found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// There was nothing to check: no snapshot yet, or no checksum.
+    Unchecked,
+    /// The book is the venue's.
+    Verified,
+    /// It is not; it stays so until the next snapshot.
+    Failed {
+        /// The checksum of the levels that we have.
+        computed: u32,
+    },
+}
+
+/// One book of one connection.
+#[derive(Default)]
+pub(super) struct BookAudit {
+    book: OrderBook,
+    digits: Digits,
+    /// Whether a snapshot came and nothing failed since.
+    live: bool,
+    /// The depth that was asked for, or that the venue confirmed.
+    asked: Option<u32>,
+    /// The depth that the book is cut to.
+    depth: Option<u32>,
+    /// The last frame whose checksum was right.
+    pub(super) good: Option<Evidence>,
+}
+
+impl BookAudit {
+    /// Takes the depth of a subscription.
+    pub(super) fn subscribed(&mut self, depth: u32) {
+        self.asked = Some(depth);
+    }
+
+    /// Forgets the levels: what comes next belongs to another subscription.
+    pub(super) fn unsubscribed(&mut self) {
+        self.live = false;
+        self.book.clear();
+    }
+
+    /// The depth of what comes now, where it is known.
+    pub(super) fn depth(&self) -> Option<u32> {
+        if self.live { self.depth } else { self.asked }
+    }
+
+    /// Starts anew. The depth is the one asked for, and at least what the snapshot itself shows.
+    pub(super) fn snapshot(&mut self, given: &Book) -> Verdict {
+        let levels = given.bids.len().max(given.asks.len());
+        let shown = DEPTHS.iter().copied().find(|depth| *depth as usize >= levels).unwrap_or(DEPTHS[4]);
+        self.depth = Some(self.asked.map_or(shown, |asked| asked.max(shown)));
+        self.book.replace(&given.bids, &given.asks);
+        self.live = true;
+        self.digits.stale = [true; 2];
+        self.check(given.checksum)
+    }
+
+    /// Changes levels, in the order given: one price may occur twice.
+    pub(super) fn update(&mut self, given: &Book) -> Verdict {
+        if !self.live {
+            return Verdict::Unchecked;
+        }
+        for (side, levels) in [(BookSide::Bid, &given.bids), (BookSide::Ask, &given.asks)] {
+            self.digits.stale[side as usize] |= !levels.is_empty();
+            levels.iter().for_each(|level| self.book.apply(side, *level));
+        }
+        self.check(given.checksum)
+    }
+
+    fn check(&mut self, said: Option<u32>) -> Verdict {
+        self.book.truncate(self.depth.unwrap_or(DEPTHS[4]) as usize);
+        let Some(said) = said else { return Verdict::Unchecked };
+        for side in [BookSide::Ask, BookSide::Bid] {
+            if self.digits.stale[side as usize] {
+                self.digits.write(&self.book, side);
+            }
+        }
+        let computed = self.digits.checksum();
+        if computed == said {
+            return Verdict::Verified;
+        }
+        self.unsubscribed();
+        Verdict::Failed { computed }
+    }
+}
+
+/// The digits under the checksum, written again only for a side that changed.
+#[derive(Default)]
+struct Digits {
+    text: [Vec<u8>; 2],
+    stale: [bool; 2],
+}
+
+impl Digits {
+    fn write(&mut self, book: &OrderBook, side: BookSide) {
+        let text = &mut self.text[side as usize];
+        text.clear();
+        for Level { price, size } in book.levels(side).take(CHECKED_LEVELS) {
+            write_digits(text, *price);
+            write_digits(text, *size);
+        }
+        self.stale[side as usize] = false;
+    }
+
+    fn checksum(&self) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&self.text[BookSide::Ask as usize]);
+        crc.update(&self.text[BookSide::Bid as usize]);
+        crc.finalize()
+    }
+}
+
+/// The digits without point and leading zeros: those of the mantissa.
+fn write_digits(text: &mut Vec<u8>, number: Decimal) {
+    let Ok(mut rest) = u64::try_from(number.mantissa()) else {
+        // Writing to a vector cannot fail.
+        let _ = write!(text, "{}", number.mantissa());
+        return;
+    };
+    let mut digits = [0_u8; U64_DIGITS_MAX];
+    let mut at = digits.len();
+    while rest >= 100 {
+        let pair = (rest % 100) as usize * 2;
+        rest /= 100;
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+    }
+    if rest >= 10 {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    at -= 1;
+    digits[at] = b'0' + rest as u8;
+    text.extend_from_slice(&digits[at..]);
+}
+
+const U64_DIGITS_MAX: usize = 20;
+/// `00` to `99`.
+const PAIRS: [u8; 200] = pairs();
+
+const fn pairs() -> [u8; 200] {
+    let mut pairs = [0; 200];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number * 2] = b'0' + (number / 10) as u8;
+        pairs[number * 2 + 1] = b'0' + (number % 10) as u8;
+        number += 1;
+    }
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn levels(text: &str) -> Vec<Level> {
+        let level = |pair: &str| {
+            let (price, size) = pair.split_once(' ').unwrap();
+            Level { price: price.parse().unwrap(), size: size.parse().unwrap() }
+        };
+        text.split(", ").map(level).collect()
+    }
+
+    #[test]
+    fn the_documented_example_has_the_documented_checksum() {
+        let asks = "45285.2 0.00100000, 45286.4 1.54571953, 45286.6 1.54571109, 45289.6 1.54560911, \
+                    45290.2 0.15890660, 45291.8 1.54553491, 45294.7 0.04454749, 45296.1 0.35380000, \
+                    45297.5 0.09945542, 45299.5 0.18772827";
+        let bids = "45283.5 0.10000000, 45283.4 1.54582015, 45282.1 0.10000000, 45281.0 0.10000000, \
+                    45280.3 1.54592586, 45279.0 0.07990000, 45277.6 0.03310103, 45277.5 0.30000000, \
+                    45277.3 1.54602737, 45276.6 0.15445238";
+        let mut book = OrderBook::new();
+        book.replace(&levels(bids), &levels(asks));
+        assert_eq!(checksum(&book), 3_310_070_434);
+    }
+
+    #[test]
+    fn levels_pushed_out_of_the_depth_are_cut() {
+        let mut audit = BookAudit::default();
+        audit.subscribed(10);
+        let bids: Vec<_> = (0..10).map(|at| format!("{}.0 1.0", 20 - at)).collect();
+        let snapshot = Book { bids: levels(&bids.join(", ")), ..Book::default() };
+        assert_eq!(audit.snapshot(&snapshot), Verdict::Unchecked);
+        audit.update(&Book { bids: levels("21.0 1.0"), ..Book::default() });
+        audit.update(&Book { bids: levels("21.0 0.0"), ..Book::default() });
+        assert_eq!(audit.book.depth(BookSide::Bid), 9);
+    }
+
+    proptest! {
+        #[test]
+        fn digits_are_those_of_the_mantissa(mantissa in any::<u64>(), large in 0..1_i128 << 95, scale in 0_u32..9) {
+            for mantissa in [i128::from(mantissa), i128::from(mantissa) % 1000, large] {
+                let mut text = Vec::new();
+                write_digits(&mut text, Decimal::new(mantissa, scale).unwrap());
+                prop_assert_eq!(String::from_utf8(text).unwrap(), mantissa.to_string());
+            }
+        }
+    }
+}

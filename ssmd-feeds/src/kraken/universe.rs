@@ -1,0 +1,227 @@
+//! What can be traded, as REST `AssetPairs` lists it, and which of it a configuration means. Pure functions.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use ssmd_core::record::{Instrument, TradingStatus};
+use ssmd_core::{Decimal, Error, ErrorKind, Result, Symbol};
+
+/// Where REST lists the pairs, all in one answer.
+pub const PAIRS_PATH: &str = "/0/public/AssetPairs";
+
+/// One pair.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// The WebSocket's name: `BTC/USD`.
+    pub symbol: Symbol,
+    /// REST's name: `XXBTZUSD`.
+    pub rest_name: String,
+    /// The short name: `XBTUSD`.
+    pub altname: String,
+    /// Whether it can be traded; a listing of before 2022 says nothing, which means that it can.
+    pub status: TradingStatus,
+    /// What it is.
+    pub instrument: Instrument,
+}
+
+/// A listing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pairs {
+    /// What could be read, by REST's names.
+    pub pairs: Vec<Pair>,
+    /// Rows that could not be read: REST's name and why. They are no reason to lose the others.
+    pub bad: Vec<(String, String)>,
+}
+
+/// Reads the body of `AssetPairs`.
+///
+/// # Errors
+/// `Invalid` if it is no listing; `Unavailable` if the venue says so instead (HTTP 200 does not mean success).
+pub fn parse_pairs(body: &[u8]) -> Result<Pairs> {
+    let listing: Listing<'_> = serde_json::from_slice(body)
+        .map_err(|cause| Error::new(ErrorKind::Invalid, "read AssetPairs").because(cause))?;
+    if let Some(words) = listing.error.first() {
+        let passing = words.starts_with("EService") || words.contains("Rate limit");
+        let kind = if passing { ErrorKind::Unavailable } else { ErrorKind::Invalid };
+        let shown: String = words.chars().take(120).collect();
+        return Err(Error::new(kind, "ask AssetPairs").with("answer", shown));
+    }
+    let rows = listing.result.ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "read AssetPairs").detail("neither a result nor an error")
+    })?;
+    let mut pairs = Pairs::default();
+    for (name, row) in rows {
+        match pair(&name, row) {
+            Ok(pair) => pairs.pairs.push(pair),
+            Err(why) => pairs.bad.push((name, why)),
+        }
+    }
+    Ok(pairs)
+}
+
+/// Whether this is no symbol but a pattern of them: then [`parse_pairs`] must say what there is.
+pub fn is_pattern(text: &str) -> bool {
+    text.contains('*')
+}
+
+/// The symbols that are meant: those written out as they are, and of the pairs that can be traded all that match
+/// a pattern, in which `*` stands for any text. Sorted, each one once.
+///
+/// # Errors
+/// `Invalid` for a text that can be no symbol.
+pub fn select(pairs: &[Pair], wanted: &[String]) -> Result<Vec<Symbol>> {
+    let mut symbols = Vec::new();
+    for text in wanted {
+        if is_pattern(text) {
+            let meant =
+                pairs.iter().filter(|pair| is_tradable(pair.status) && matches(text, pair.symbol.as_str()));
+            symbols.extend(meant.map(|pair| pair.symbol.clone()));
+        } else {
+            symbols.push(Symbol::new(text)?);
+        }
+    }
+    symbols.sort();
+    symbols.dedup();
+    Ok(symbols)
+}
+
+/// A pair on which orders can be placed, of whatever kind.
+fn is_tradable(status: TradingStatus) -> bool {
+    use TradingStatus::{LimitOnly, Online, PostOnly, ReduceOnly};
+    matches!(status, Online | PostOnly | LimitOnly | ReduceOnly)
+}
+
+/// The first part stands at the beginning, the last one at the end, the others in between in their order.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[derive(Deserialize)]
+struct Listing<'a> {
+    #[serde(default)]
+    error: Vec<String>,
+    #[serde(borrow)]
+    result: Option<BTreeMap<String, &'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    altname: String,
+    wsname: Option<String>,
+    status: Option<String>,
+    pair_decimals: Option<u32>,
+    lot_decimals: Option<u32>,
+    tick_size: Option<Decimal>,
+    ordermin: Option<Decimal>,
+    costmin: Option<Decimal>,
+}
+
+fn pair(name: &str, row: &RawValue) -> Result<Pair, String> {
+    let row: Row = serde_json::from_str(row.get()).map_err(|error| error.to_string())?;
+    let name_of_old = row.wsname.ok_or("it has no name on the WebSocket")?;
+    let (base, quote) = name_of_old.split_once('/').ok_or("its WebSocket name is not BASE/QUOTE")?;
+    let (base, quote) = (modern(base), modern(quote));
+    let status = row.status.as_deref().map_or(TradingStatus::Online, super::trading_status);
+    Ok(Pair {
+        symbol: Symbol::new(&format!("{base}/{quote}")).map_err(|error| error.to_string())?,
+        rest_name: name.to_owned(),
+        altname: row.altname,
+        status,
+        instrument: Instrument {
+            base: Some(base.to_owned()),
+            quote: Some(quote.to_owned()),
+            status: row.status,
+            price_precision: row.pair_decimals,
+            size_precision: row.lot_decimals,
+            price_increment: row.tick_size,
+            size_increment: None,
+            size_min: row.ordermin,
+            cost_min: row.costmin,
+        },
+    })
+}
+
+/// REST still uses the codes of the first WebSocket; the second one refuses them.
+fn modern(code: &str) -> &str {
+    match code {
+        "XBT" => "BTC",
+        "XDG" => "DOGE",
+        code => code,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] = br#"{"error":[],"result":{
+        "XXBTZUSD":{"altname":"XBTUSD","wsname":"XBT\/USD","pair_decimals":1,"lot_decimals":8,
+            "tick_size":"0.1","ordermin":"0.00005","costmin":"0.5","status":"online"},
+        "XDGUSD":{"altname":"XDGUSD","wsname":"XDG/USD","status":"post_only"},
+        "ETHXBT":{"altname":"ETHXBT","wsname":"ETH/XBT"},
+        "OLDUSD":{"altname":"OLDUSD","wsname":"OLD/USD","status":"cancel_only"},
+        "NEWUSD":{"altname":"NEWUSD","wsname":"NEW/USD","status":"a new word"},
+        "DARK.d":{"altname":"DARK.d"},
+        "ODD":{"altname":"ODD","wsname":"ODD"},
+        "BAD":17}}"#;
+
+    fn names(wanted: &[&str]) -> Vec<String> {
+        let pairs = parse_pairs(BODY).unwrap();
+        let wanted: Vec<_> = wanted.iter().map(|text| (*text).to_owned()).collect();
+        select(&pairs.pairs, &wanted).unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn pairs_have_the_names_of_the_websocket_and_bad_rows_are_told() {
+        let pairs = parse_pairs(BODY).unwrap();
+        assert_eq!(
+            pairs.bad.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["BAD", "DARK.d", "ODD"]
+        );
+        let bitcoin = pairs.pairs.iter().find(|pair| pair.altname == "XBTUSD").unwrap();
+        assert_eq!(bitcoin.symbol.as_str(), "BTC/USD");
+        assert_eq!(bitcoin.instrument.price_increment.unwrap().to_string(), "0.1");
+    }
+
+    #[test]
+    fn patterns_mean_what_can_be_traded_and_names_mean_themselves() {
+        assert_eq!(names(&["*"]), ["BTC/USD", "DOGE/USD", "ETH/BTC"]);
+        assert_eq!(names(&["*/USD"]), ["BTC/USD", "DOGE/USD"]);
+        assert_eq!(names(&["BTC/*", "B*C/*D", "OLD/USD", "BTC/USD"]), ["BTC/USD", "OLD/USD"]);
+        assert_eq!(names(&["X*"]), [""; 0]);
+        assert!(select(&[], &[String::new()]).is_err());
+    }
+
+    #[test]
+    fn a_pattern_needs_its_parts_apart() {
+        for (pattern, text, fits) in [
+            ("A*A", "A", false),
+            ("A*A", "AA", true),
+            ("*", "", true),
+            ("A", "AB", false),
+            ("**B*", "ABC", true),
+        ] {
+            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn an_error_in_a_good_answer_is_an_error() {
+        let busy = parse_pairs(br#"{"error":["EService:Busy"]}"#).unwrap_err();
+        assert_eq!(busy.kind(), ErrorKind::Unavailable);
+        for body in [&br#"{"error":["EQuery:Unknown asset pair"]}"#[..], b"{}", b"<html>", b"", b"[1]"] {
+            assert_eq!(parse_pairs(body).unwrap_err().kind(), ErrorKind::Invalid);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The live decoder: reads a journal behind its durable end, and tells whoever listens what the frames mean.
+//!
+//! It slows nothing down: capture does not know that it is there. What it publishes is derived and can be made
+//! again from the journal.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ssmd_core::metrics::{self, Counter};
+use ssmd_core::{
+    Clock, DecodeCounts, DecodeError, Decoders, Entries, Entry, ErrorKind, Feed, Journal, Message, Metrics,
+    Origin, Output, Record, RecordType, Result, SessionId, Start, Symbol, Transport,
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Turns a record into the messages that tell it.
+pub type MakeMessages = Arc<dyn Fn(&Record, &mut Vec<Message>) + Send + Sync>;
+
+/// What a live decoder needs.
+#[derive(Clone)]
+pub struct LiveOptions {
+    /// Whose frames they are.
+    pub feed: Arc<dyn Feed>,
+    /// Where they are.
+    pub journal: Arc<dyn Journal>,
+    /// Where to begin.
+    pub start: Start,
+    /// The sessions that can be asked to resync: those of this log, from this number on.
+    pub live: (Origin, SessionId),
+    /// Where symbols go whose book must be asked for anew; see [`crate::Capture::run`].
+    pub resync: mpsc::Sender<Symbol>,
+    /// Where records go, and as what.
+    pub publish: Option<(Arc<dyn Transport>, MakeMessages)>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where it is counted.
+    pub metrics: Metrics,
+}
+
+/// Entries decoded at once.
+const ENTRIES_PER_BATCH: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not zero");
+/// How long decoding goes on after a stop, to reach what was durable then.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Decodes one journal as it grows.
+pub struct Live {
+    options: LiveOptions,
+    decoders: Decoders,
+    counts: watch::Sender<DecodeCounts>,
+    counters: Counters,
+    outputs: Vec<Output>,
+    messages: Vec<Message>,
+    /// The last entry of the live log that was decoded.
+    reached: u64,
+    /// Whether the transport took the last batch; its failure is logged once, not each time.
+    told: bool,
+}
+
+impl Live {
+    /// A decoder that has not begun.
+    pub fn new(options: LiveOptions) -> Self {
+        Self {
+            decoders: Decoders::new(Arc::clone(&options.feed)),
+            counts: watch::Sender::new(DecodeCounts::default()),
+            counters: Counters::new(&options.metrics, options.feed.name().as_str()),
+            outputs: Vec::new(),
+            messages: Vec::new(),
+            reached: 0,
+            told: true,
+            options,
+        }
+    }
+
+    /// What was decoded so far, told once per batch.
+    pub fn counts(&self) -> watch::Receiver<DecodeCounts> {
+        self.counts.subscribe()
+    }
+
+    /// Decodes until `stop`, and then what was durable at that moment; or until the journal ends.
+    ///
+    /// # Errors
+    /// The journal's, when it is damaged or no longer has where to begin. A transport that fails is no error:
+    /// records are told at most once.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<()> {
+        let mut entries = self.options.journal.read(self.options.start.clone()).await?;
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = stop.cancelled() => return self.catch_up(entries.as_mut()).await,
+                batch = entries.next(ENTRIES_PER_BATCH) => batch,
+            };
+            if !self.take(batch).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn catch_up(&mut self, entries: &mut dyn Entries) -> Result<()> {
+        let bounds = self.options.journal.bounds().await?;
+        let last = bounds.origins.get(&self.options.live.0).map_or(0, |(_, last)| *last);
+        let mut late = self.options.clock.sleep(STOP_TIME_MAX);
+        while self.reached < last {
+            let batch = tokio::select! {
+                biased;
+                () = &mut late => {
+                    tracing::warn!(reached = self.reached, last, "not everything was decoded in time");
+                    return Ok(());
+                }
+                batch = entries.next(ENTRIES_PER_BATCH) => batch,
+            };
+            if !self.take(batch).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes one batch and tells what it means; false when the journal has ended.
+    async fn take(&mut self, batch: Result<Vec<Entry>>) -> Result<bool> {
+        match batch {
+            Ok(batch) => {
+                batch.iter().for_each(|entry| self.decode(entry));
+                self.publish().await;
+                self.count();
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::Hole => {
+                tracing::error!(report = error.report(), "the journal misses entries");
+                if let Some(to) = error.context("to").and_then(|to| to.parse().ok()) {
+                    self.reached = self.reached.max(to);
+                }
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::Closed => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn decode(&mut self, entry: &Entry) {
+        if let Err(error) = self.decoders.push(entry, &mut self.outputs) {
+            tracing::debug!(entry = %entry.id, %error, "not decoded");
+            match error {
+                DecodeError::Malformed(_) => self.counters.malformed.add(1),
+                DecodeError::Unknown(_) => self.counters.unknown.add(1),
+            }
+        }
+        let (origin, first) = self.options.live;
+        let live = entry.id.origin == origin && entry.session >= first;
+        if entry.id.origin == origin {
+            self.reached = entry.id.n;
+        }
+        for output in self.outputs.drain(..) {
+            match output {
+                Output::Record(record) => {
+                    self.counters.record(record.body.record_type());
+                    if let Some((_, make)) = &self.options.publish {
+                        make(&record, &mut self.messages);
+                    }
+                }
+                // When the channel is full, the book's next bad update asks again.
+                Output::Resync(symbol) if live => drop(self.options.resync.try_send(symbol)),
+                Output::Resync(_) => {}
+            }
+        }
+    }
+
+    async fn publish(&mut self) {
+        let Some((transport, _)) = &self.options.publish else { return };
+        if self.messages.is_empty() {
+            return;
+        }
+        match transport.publish(std::mem::take(&mut self.messages)).await {
+            Ok(()) => self.told = true,
+            Err(error) => {
+                if self.told {
+                    tracing::warn!(
+                        report = error.report(),
+                        "records are not told until the transport is back"
+                    );
+                }
+                self.told = false;
+            }
+        }
+    }
+
+    fn count(&mut self) {
+        let (before, counts) = (*self.counts.borrow(), self.decoders.counts());
+        self.counters.verified.add(counts.books_verified - before.books_verified);
+        self.counters.failed.add(counts.books_failed - before.books_failed);
+        self.counts.send_replace(counts);
+    }
+}
+
+struct Counters {
+    records: Vec<(RecordType, Counter)>,
+    malformed: Counter,
+    unknown: Counter,
+    verified: Counter,
+    failed: Counter,
+}
+
+impl Counters {
+    fn new(registry: &Metrics, feed: &str) -> Self {
+        let record = |word| registry.counter(&metrics::RECORDS, &[feed, word]);
+        let error = |word| registry.counter(&metrics::DECODE_ERRORS, &[feed, word]);
+        Self {
+            records: RecordType::ALL.iter().map(|(kind, word)| (*kind, record(word))).collect(),
+            malformed: error("malformed"),
+            unknown: error("unknown"),
+            verified: registry.counter(&metrics::BOOKS_VERIFIED, &[feed]),
+            failed: registry.counter(&metrics::BOOKS_FAILED, &[feed]),
+        }
+    }
+
+    fn record(&self, kind: RecordType) {
+        if let Some((_, counter)) = self.records.iter().find(|(k, _)| *k == kind) {
+            counter.add(1);
+        }
+    }
+}

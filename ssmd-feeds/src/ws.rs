@@ -1,0 +1,437 @@
+//! The one socket loop: a venue's [`Protocol`] over a [`Dial`], as a [`Feed`].
+//!
+//! It stamps and numbers frames, keeps the protocol's times, and ends a connection that has died. It knows no
+//! venue and no journal; reconnecting is not its task.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ssmd_core::{
+    BoxFuture, Clock, Decode, Error, ErrorKind, Feed, FeedName, Frame, FrameKind, Frames, Limits, Result,
+    Session, SessionId, Symbol, Wanted,
+};
+use tokio::sync::watch;
+
+use crate::dial::{Dial, Received, Socket, public_url};
+use crate::venue::{Missing, Protocol};
+
+/// What a [`WsFeed`] needs beside its venue's protocol.
+#[derive(Clone, Debug)]
+pub struct WsOptions {
+    /// The feed's name.
+    pub name: FeedName,
+    /// What the venue allows.
+    pub limits: Limits,
+    /// What proves that a connection lives.
+    pub liveness: Liveness,
+    /// Opens connections.
+    pub dial: Arc<dyn Dial>,
+    /// Where sessions say what is wanted and not so.
+    pub subscriptions: Subscriptions,
+}
+
+/// What proves that a connection lives, for [`Protocol::silence`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// A whole message, or a large one under way: for venues that promise heartbeats. A socket that answers pings
+    /// and says nothing else is dead.
+    Messages,
+    /// Any byte, those of pings among them: for venues that may have nothing to say. We ping them at every beat.
+    Bytes,
+}
+
+/// Bytes within [`Protocol::silence`] that prove that a large message is under way, and not a slow drip.
+const UNDER_WAY_BYTES: u64 = 64 * 1024;
+/// How long [`Frames::close`] waits for the other side to close too.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(3);
+/// Messages taken off the socket at once, while closing.
+const CLOSE_BATCH: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
+
+/// Makes decoders.
+pub type MakeDecoder = Arc<dyn Fn() -> Box<dyn Decode> + Send + Sync>;
+/// Asks a venue what exists and is wanted.
+pub type AskUniverse = Arc<dyn Fn() -> BoxFuture<'static, Result<Wanted>> + Send + Sync>;
+
+/// A venue that speaks WebSocket.
+pub struct WsFeed<P> {
+    options: WsOptions,
+    protocol: P,
+    decoder: MakeDecoder,
+    universe: AskUniverse,
+}
+
+impl<P: Protocol> WsFeed<P> {
+    /// A feed whose connections each run on a clone of `protocol`.
+    pub fn new(options: WsOptions, protocol: P, decoder: MakeDecoder, universe: AskUniverse) -> Self {
+        Self { options, protocol, decoder, universe }
+    }
+}
+
+impl<P> fmt::Debug for WsFeed<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WsFeed").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<P: Protocol> Feed for WsFeed<P> {
+    fn name(&self) -> &FeedName {
+        &self.options.name
+    }
+
+    fn limits(&self) -> Limits {
+        self.options.limits
+    }
+
+    async fn universe(&self) -> Result<Wanted> {
+        (self.universe)().await
+    }
+
+    fn session(&self) -> Arc<dyn Session> {
+        Arc::new(WsSession { options: self.options.clone(), protocol: self.protocol.clone() })
+    }
+
+    fn decoder(&self) -> Box<dyn Decode> {
+        (self.decoder)()
+    }
+}
+
+/// Opens connections to one venue.
+struct WsSession<P> {
+    options: WsOptions,
+    protocol: P,
+}
+
+#[async_trait]
+impl<P: Protocol> Session for WsSession<P> {
+    async fn open(
+        &self,
+        id: SessionId,
+        wanted: watch::Receiver<Arc<Wanted>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Box<dyn Frames>> {
+        let protocol = self.protocol.clone();
+        let handshake = protocol.handshake(clock.now())?;
+        let socket = self.options.dial.open(&handshake, Arc::clone(&clock)).await?;
+        let (beat, silence) = (protocol.heartbeat(), protocol.silence());
+        let mut frames = WsFrames {
+            id,
+            url: public_url(&handshake.url),
+            liveness: self.options.liveness,
+            subscriptions: self.options.subscriptions.clone(),
+            wanted: Some(wanted),
+            next_index: 0,
+            incoming: Vec::new(),
+            commands: Vec::new(),
+            ready: Vec::new(),
+            end: None,
+            beat: Timer::new(clock.as_ref(), beat),
+            silence: Timer::new(clock.as_ref(), silence),
+            heard: Heard { at: clock.elapsed(), bytes: socket.bytes() },
+            protocol,
+            socket,
+            clock,
+        };
+        frames.want();
+        Ok(Box::new(frames))
+    }
+}
+
+/// One connection.
+struct WsFrames<P> {
+    id: SessionId,
+    url: String,
+    protocol: P,
+    socket: Box<dyn Socket>,
+    clock: Arc<dyn Clock>,
+    liveness: Liveness,
+    subscriptions: Subscriptions,
+    /// `None` once nobody can change it any more.
+    wanted: Option<watch::Receiver<Arc<Wanted>>>,
+    next_index: u64,
+    incoming: Vec<Received>,
+    commands: Vec<Bytes>,
+    /// Frames that were heard or sent and not given out yet.
+    ready: Vec<Frame>,
+    /// The end, behind the frames that have to be given out first.
+    end: Option<Error>,
+    beat: Timer,
+    silence: Timer,
+    heard: Heard,
+}
+
+/// The last sign of life.
+struct Heard {
+    at: Duration,
+    /// What the socket had received when the silence began, or was last looked at.
+    bytes: u64,
+}
+
+/// What the loop woke up for.
+enum Event {
+    Received(Result<()>),
+    Wanted(bool),
+    Beat,
+    Silence,
+}
+
+impl<P: Protocol> WsFrames<P> {
+    async fn wait(&mut self, max: NonZeroUsize) -> Event {
+        tokio::select! {
+            biased;
+            changed = changed(&mut self.wanted) => Event::Wanted(changed),
+            () = self.beat.due() => Event::Beat,
+            () = self.silence.due() => Event::Silence,
+            received = self.socket.receive(max, &mut self.incoming) => Event::Received(received),
+        }
+    }
+
+    fn on(&mut self, event: Event) {
+        match event {
+            Event::Received(result) => {
+                self.hear();
+                self.ends(result);
+            }
+            Event::Wanted(true) => self.want(),
+            Event::Wanted(false) => self.wanted = None,
+            Event::Beat => self.beat(),
+            Event::Silence => self.check_silence(),
+        }
+    }
+
+    /// Turns what the socket gave into frames, each followed by what the protocol answers to it.
+    fn hear(&mut self) {
+        let mut incoming = std::mem::take(&mut self.incoming);
+        let mut control = false;
+        if let Some(last) = incoming.last() {
+            self.heard = Heard { at: last.elapsed, bytes: self.socket.bytes() };
+        }
+        self.ready.reserve(incoming.len());
+        for message in incoming.drain(..) {
+            let heard = self.protocol.heard(&message.payload, message.elapsed, &mut self.commands);
+            let kind = heard.as_ref().copied().unwrap_or(FrameKind::Control);
+            control |= kind == FrameKind::Control;
+            self.ready.push(Frame {
+                received: message.received,
+                elapsed: message.elapsed,
+                session: self.id,
+                index: self.next_index,
+                kind,
+                binary: message.binary,
+                payload: message.payload,
+                source: None,
+            });
+            self.next_index += 1;
+            self.ends(heard.map(|_| ()));
+            self.send();
+        }
+        self.incoming = incoming;
+        if control {
+            self.report();
+        }
+    }
+
+    fn want(&mut self) {
+        let Some(receiver) = &mut self.wanted else { return };
+        let wanted = Arc::clone(&receiver.borrow_and_update());
+        self.protocol.want(&wanted, self.clock.elapsed(), &mut self.commands);
+        self.send();
+        self.report();
+    }
+
+    fn beat(&mut self) {
+        let now = self.clock.elapsed();
+        self.beat.again(self.clock.as_ref(), now);
+        self.protocol.beat(now, &mut self.commands);
+        self.send();
+        if self.liveness == Liveness::Bytes {
+            let pinged = self.socket.ping();
+            self.ends(pinged);
+        }
+        self.report();
+    }
+
+    fn check_silence(&mut self) {
+        let (now, bytes) = (self.clock.elapsed(), self.socket.bytes());
+        let enough = match self.liveness {
+            Liveness::Messages => UNDER_WAY_BYTES,
+            Liveness::Bytes => 1,
+        };
+        if bytes - self.heard.bytes >= enough {
+            self.heard = Heard { at: now, bytes };
+        }
+        let silent = now.saturating_sub(self.heard.at);
+        if silent >= self.silence.period {
+            let error = Error::new(ErrorKind::Timeout, "receive")
+                .detail("the connection fell silent")
+                .with("seconds", silent.as_secs_f64());
+            self.ends(Err(error));
+        }
+        self.silence.at(self.clock.as_ref(), now, self.heard.at + self.silence.period);
+    }
+
+    /// Sends what the protocol asked for, and records it in its place.
+    fn send(&mut self) {
+        if self.commands.is_empty() {
+            return;
+        }
+        let mut commands = std::mem::take(&mut self.commands);
+        for payload in commands.drain(..) {
+            if let Err(error) = self.socket.send(payload.clone()) {
+                // It never left, so it is no frame.
+                self.ends(Err(error));
+                break;
+            }
+            self.ready.push(Frame {
+                received: self.clock.now(),
+                elapsed: self.clock.elapsed(),
+                session: self.id,
+                index: self.next_index,
+                kind: FrameKind::Sent,
+                binary: false,
+                payload,
+                source: None,
+            });
+            self.next_index += 1;
+        }
+        self.commands = commands;
+    }
+
+    /// The first reason for the end is the one that is told.
+    fn ends(&mut self, result: Result<()>) {
+        if let Err(error) = result {
+            self.end.get_or_insert(error);
+        }
+    }
+
+    fn report(&self) {
+        self.subscriptions.set(self.id, self.protocol.missing());
+    }
+
+    fn give(&mut self, max: NonZeroUsize) -> Vec<Frame> {
+        if self.ready.len() <= max.get() {
+            return std::mem::take(&mut self.ready);
+        }
+        self.ready.drain(..max.get()).collect()
+    }
+}
+
+#[async_trait]
+impl<P: Protocol> Frames for WsFrames<P> {
+    fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    async fn next(&mut self, max: NonZeroUsize) -> Result<Vec<Frame>> {
+        loop {
+            if !self.ready.is_empty() {
+                return Ok(self.give(max));
+            }
+            if let Some(end) = self.end.take() {
+                return Err(end);
+            }
+            let event = self.wait(max).await;
+            self.on(event);
+        }
+    }
+
+    async fn resync(&mut self, symbol: &Symbol) -> Result<()> {
+        self.protocol.resync(symbol, self.clock.elapsed(), &mut self.commands);
+        self.send();
+        Ok(())
+    }
+
+    async fn durable(&mut self, _below: u64) -> Result<()> {
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<Vec<Frame>> {
+        self.socket.close();
+        let mut late = self.clock.sleep(CLOSE_TIME_MAX);
+        while self.end.is_none() {
+            tokio::select! {
+                biased;
+                () = &mut late => break,
+                received = self.socket.receive(CLOSE_BATCH, &mut self.incoming) => {
+                    self.on(Event::Received(received));
+                }
+            }
+        }
+        Ok(std::mem::take(&mut self.ready))
+    }
+}
+
+impl<P> Drop for WsFrames<P> {
+    fn drop(&mut self) {
+        self.subscriptions.remove(self.id);
+    }
+}
+
+/// Waits until what is wanted has changed (true), or nobody can change it any more (false, once).
+async fn changed(wanted: &mut Option<watch::Receiver<Arc<Wanted>>>) -> bool {
+    match wanted {
+        Some(receiver) => receiver.changed().await.is_ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// A deadline that moves on by its period, however late it was noticed.
+struct Timer {
+    period: Duration,
+    deadline: Duration,
+    sleep: BoxFuture<'static, ()>,
+}
+
+impl Timer {
+    fn new(clock: &dyn Clock, period: Duration) -> Self {
+        Self { period, deadline: clock.elapsed() + period, sleep: clock.sleep(period) }
+    }
+
+    async fn due(&mut self) {
+        (&mut self.sleep).await;
+    }
+
+    /// One period after the last deadline, or after `now` if that has passed too.
+    fn again(&mut self, clock: &dyn Clock, now: Duration) {
+        let next = self.deadline + self.period;
+        self.at(clock, now, if next > now { next } else { now + self.period });
+    }
+
+    fn at(&mut self, clock: &dyn Clock, now: Duration, deadline: Duration) {
+        self.deadline = deadline;
+        self.sleep = clock.sleep(deadline.saturating_sub(now));
+    }
+}
+
+/// What every open session of a feed wants and does not have. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Subscriptions(Arc<Mutex<BTreeMap<SessionId, Missing>>>);
+
+impl Subscriptions {
+    /// What all open sessions together miss; the same refusal from two sessions is there twice.
+    pub fn missing(&self) -> Missing {
+        let mut all = Missing::default();
+        for missing in self.lock().values() {
+            all.topics += missing.topics;
+            all.refused.extend(missing.refused.iter().cloned());
+        }
+        all
+    }
+
+    fn set(&self, id: SessionId, missing: Missing) {
+        self.lock().insert(id, missing);
+    }
+
+    fn remove(&self, id: SessionId) {
+        self.lock().remove(&id);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<SessionId, Missing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
