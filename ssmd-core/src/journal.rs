@@ -17,10 +17,12 @@ pub type Positions = BTreeMap<Origin, u64>;
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Queues a batch, in the order of the calls, and returns at once if there is room; else it waits for room.
-    /// The [`Pending`] resolves when every entry of the batch is durable, in the sense that the backend documents.
+    /// The [`Pending`] resolves when every entry of the batch is durable, in the sense that the backend documents:
+    /// then [`Journal::bounds`] and new readers see it. An empty batch is durable at once.
     ///
-    /// An entry whose number is at or below its origin's last is ignored: a repeat changes nothing. A number that
-    /// skips some is kept, and the hole is reported to readers.
+    /// An entry whose number is at or below its origin's last is ignored: a repeat changes nothing, within a batch,
+    /// after a restart, and when the entry itself has been removed. A number that skips some is kept, and the hole
+    /// is reported to readers.
     ///
     /// # Errors
     /// `Full` at the hard cap, `Invalid` for a payload above [`crate::entry::PAYLOAD_BYTES_MAX`], `Closed` when
@@ -33,7 +35,7 @@ pub trait Journal: Send + Sync {
     /// Reads from `start` on, and follows what is appended.
     ///
     /// # Errors
-    /// `NotFound` if `start` lies before what the journal still has (the error names origin and number).
+    /// `NotFound` if `start` lies before what the journal still has (context `origin` and `n`): see [`removed`].
     async fn read(&self, start: Start) -> Result<Box<dyn Entries>>;
 
     /// What it holds now, of what is durable.
@@ -50,7 +52,7 @@ pub enum Start {
     Oldest,
     /// After what is durable now.
     Newest,
-    /// After these; origins that are not named, from their oldest.
+    /// After these; origins that are not named, or that appear later, from their oldest.
     After(Positions),
 }
 
@@ -61,8 +63,9 @@ pub trait Entries: Send {
     /// It never shows what is not durable.
     ///
     /// # Errors
-    /// `Hole` when numbers are missing (context `origin`, `from`, `to`, both ends included), once; the next call
-    /// goes on behind it. `Corrupt` for damage, `Closed` when the journal has ended and all has been read.
+    /// `Hole` when numbers are missing (context `origin`, `from`, `to`, both ends included), once, after what came
+    /// before it; the next call goes on behind it. Entries that were removed before they could be read are a hole
+    /// too; what lies before the first entry of an origin is none. `Corrupt` for damage, `Closed` when the journal has ended and all has been read.
     ///
     /// # Cancel safety
     /// Safe: dropping the future loses no entry.
@@ -112,4 +115,12 @@ impl Future for Pending {
 /// The error of a reader that found numbers missing.
 pub fn hole(origin: Origin, from: u64, to: u64) -> Error {
     Error::new(ErrorKind::Hole, "read journal").with("origin", origin).with("from", from).with("to", to)
+}
+
+/// The error of a reader that shall begin after `n` where the journal no longer has what follows.
+pub fn removed(origin: Origin, n: u64) -> Error {
+    Error::new(ErrorKind::NotFound, "read journal")
+        .detail("the start lies before what is kept")
+        .with("origin", origin)
+        .with("n", n)
 }

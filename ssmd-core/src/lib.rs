@@ -25,6 +25,8 @@ pub mod journal;
 pub mod store;
 pub mod transport;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod decoders;
 pub mod environment;
 pub mod metrics;

@@ -1,1 +1,3 @@
-//! Not written yet.
+//! Journals, transports and caches.
+
+pub mod memory;
