@@ -100,7 +100,10 @@ impl Archiver {
                     let overtaken = Error::new(ErrorKind::Conflict, "commit").with("feed", &self.feed);
                     run.publisher.wait(&mut attempts, overtaken).await?;
                 }
-                Err(error) if error.kind().is_transient() => run.publisher.wait(&mut attempts, error).await?,
+                // The journal may be trimmed between the question what it has and the reading of it.
+                Err(error) if error.kind().is_transient() || error.kind() == ErrorKind::NotFound => {
+                    run.publisher.wait(&mut attempts, error).await?;
+                }
                 Err(error) => return Err(error),
             }
         }

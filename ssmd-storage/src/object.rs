@@ -238,21 +238,34 @@ fn list<'a>(inner: &'a dyn ObjectStore, prefix: Option<&ObjectPath>) -> BoxStrea
         Ok(prefix) => prefix,
         Err(error) => return futures_util::stream::once(async { Err(error) }).boxed(),
     };
-    let objects = inner.list(prefix.as_ref());
-    objects
-        .filter_map(|found| async move {
-            let meta = match found {
-                Ok(meta) => meta,
-                Err(cause) => return Some(Err(translate("list objects", "", cause))),
-            };
-            let Ok(path) = meta.location.as_ref().parse() else {
-                tracing::warn!(name = %meta.location, "passed over a file whose name no object can have");
-                return None;
-            };
-            let modified = Timestamp::from_nanos(meta.last_modified.timestamp_nanos_opt().unwrap_or(0));
-            Some(Ok(ObjectMeta { path, bytes: meta.size, modified }))
-        })
-        .boxed()
+    let own = prefix.clone();
+    let below = inner.list(prefix.as_ref()).filter(move |found| {
+        let itself = own.is_some() && found.as_ref().ok().map(|meta| &meta.location) == own.as_ref();
+        std::future::ready(!itself)
+    });
+    // An object of exactly that name counts too; the store underneath gives only what lies below it.
+    let itself =
+        futures_util::stream::iter(prefix).filter_map(async |prefix| match inner.head(&prefix).await {
+            Err(cause) => {
+                let error = translate("list objects", &prefix, cause);
+                (error.kind() != ErrorKind::NotFound).then_some(Err(error))
+            }
+            Ok(meta) => listed(Ok(meta)),
+        });
+    itself.chain(below.filter_map(|found| std::future::ready(listed(found)))).boxed()
+}
+
+fn listed(found: object_store::Result<object_store::ObjectMeta>) -> Option<Result<ObjectMeta>> {
+    let meta = match found {
+        Ok(meta) => meta,
+        Err(cause) => return Some(Err(translate("list objects", "", cause))),
+    };
+    let Ok(path) = meta.location.as_ref().parse() else {
+        tracing::warn!(name = %meta.location, "passed over a file whose name no object can have");
+        return None;
+    };
+    let modified = Timestamp::from_nanos(meta.last_modified.timestamp_nanos_opt().unwrap_or(0));
+    Some(Ok(ObjectMeta { path, bytes: meta.size, modified }))
 }
 
 async fn delete(inner: &dyn ObjectStore, path: &ObjectPath) -> Result<()> {
@@ -286,6 +299,10 @@ fn system_kind(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            // A path through a file leads to nothing.
+            if io.kind() == std::io::ErrorKind::NotADirectory {
+                return Some(ErrorKind::NotFound);
+            }
             return Some(Error::io("translate", io.kind().into()).kind());
         }
         next = error.source();
