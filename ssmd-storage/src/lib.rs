@@ -1,1 +1,39 @@
-//! Not written yet.
+#![doc = include_str!("../README.md")]
+
+pub mod layout;
+pub mod object;
+
+pub mod coverage;
+mod json;
+pub mod line;
+pub mod segment;
+mod text;
+
+pub mod chain;
+pub mod commit;
+
+pub mod archive;
+pub mod pack;
+pub mod publish;
+
+pub mod gaps;
+pub mod read;
+pub mod replay;
+pub mod sweep;
+pub mod verify;
+
+pub mod import;
+pub mod play;
+
+pub use archive::{Archiver, Summary};
+pub use chain::Chain;
+pub use commit::{Commit, Object};
+pub use coverage::Coverage;
+pub use gaps::{LedgerGap, ledger};
+pub use import::import;
+pub use layout::Compression;
+pub use object::{FileStore, MemoryStore, open};
+pub use read::{Archive, EntryReader, Selection};
+pub use replay::{ArchiveFeed, Speed};
+pub use sweep::sweep;
+pub use verify::{MakeDecoder, Report, verify};

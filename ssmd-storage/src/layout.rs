@@ -1,0 +1,157 @@
+//! What lives under which path. Names are functions of content, so a repeat finds what it made before.
+
+use sha2::{Digest, Sha256};
+use ssmd_core::{Day, Error, FeedName, ObjectPath, Origin, Result, Timestamp};
+
+/// The folder of raw segments.
+pub const RAW: &str = "raw";
+/// The folder of commits.
+pub const COMMITS: &str = "commits";
+
+/// How a segment is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Zstandard at this level, with a content checksum: `.jsonl.zst`.
+    Zstd(i32),
+    /// gzip at its default level: `.jsonl.gz`.
+    Gzip,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self::Zstd(3)
+    }
+}
+
+impl Compression {
+    /// The last part of a segment's name.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Zstd(_) => "jsonl.zst",
+            Self::Gzip => "jsonl.gz",
+        }
+    }
+}
+
+/// What a raw segment's name is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentName<'a> {
+    /// The feed.
+    pub feed: &'a FeedName,
+    /// The log its entries come from.
+    pub origin: Origin,
+    /// The day of its entries.
+    pub day: Day,
+    /// The first entry's stamp, which gives hour and minute.
+    pub at: Timestamp,
+    /// The first number in it.
+    pub first: u64,
+    /// The last number in it.
+    pub last: u64,
+    /// The SHA-256 of the object, in hexadecimal.
+    pub sha256: &'a str,
+    /// The last part of the name.
+    pub suffix: &'static str,
+}
+
+impl SegmentName<'_> {
+    /// `raw/{feed}/{YYYY}/{MM}/{DD}/{HH}/{mm}-{origin}-{first}-{last}-{sha256}.{suffix}`, with eight digits of the
+    /// origin, numbers of sixteen digits so that names sort, and sixteen digits of the hash.
+    ///
+    /// # Errors
+    /// `Invalid` for a day outside the years 0 to 9999 or a hash that is none.
+    pub fn path(&self) -> Result<ObjectPath> {
+        let origin = self.origin.to_string();
+        let date = self.day.to_string().replace('-', "/");
+        let (hour, minute) = (self.at.hour(), self.at.minute());
+        let short = self.sha256.get(..16).ok_or_else(|| {
+            Error::new(ssmd_core::ErrorKind::Invalid, "name segment").with("sha256", self.sha256)
+        })?;
+        let Self { feed, first, last, suffix, .. } = self;
+        let origin = &origin[..8];
+        format!("{RAW}/{feed}/{date}/{hour:02}/{minute:02}-{origin}-{first:016}-{last:016}-{short}.{suffix}")
+            .parse()
+    }
+}
+
+/// Where all raw segments of a feed live.
+///
+/// # Errors
+/// Never for a feed name: it is safe in paths.
+pub fn raw_prefix(feed: &FeedName) -> Result<ObjectPath> {
+    format!("{RAW}/{feed}").parse()
+}
+
+/// `commits/{origin}/{n}.json`, with twelve digits so that names sort.
+///
+/// # Errors
+/// Never for an origin: it is safe in paths.
+pub fn commit_path(origin: Origin, n: u64) -> Result<ObjectPath> {
+    format!("{COMMITS}/{origin}/{n:012}.json").parse()
+}
+
+/// Where the commits of an origin live.
+///
+/// # Errors
+/// Never for an origin: it is safe in paths.
+pub fn commits_prefix(origin: Origin) -> Result<ObjectPath> {
+    format!("{COMMITS}/{origin}").parse()
+}
+
+/// The origin and number of a commit's path; `None` for every other path.
+pub fn parse_commit_path(path: &ObjectPath) -> Option<(Origin, u64)> {
+    let mut parts = path.as_str().split('/');
+    let (folder, origin, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let origin: Origin = origin.parse().ok()?;
+    let n = name.strip_suffix(".json")?.parse().ok()?;
+    let canonical = folder == COMMITS && commit_path(origin, n).ok().as_ref() == Some(path);
+    canonical.then_some((origin, n))
+}
+
+/// The SHA-256 of some bytes, in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_where_when_and_what() {
+        let feed = FeedName::new("kraken-futures").unwrap();
+        let at: Timestamp = "2026-08-01T02:53:53Z".parse().unwrap();
+        let name = SegmentName {
+            feed: &feed,
+            origin: Origin::from_bytes([0xab; 16]),
+            day: at.day(),
+            at,
+            first: 7,
+            last: 12,
+            sha256: &sha256(b""),
+            suffix: Compression::default().suffix(),
+        };
+        let text = "raw/kraken-futures/2026/08/01/02/53-abababab-0000000000000007-0000000000000012-e3b0c44298fc1c14.jsonl.zst";
+        assert_eq!(name.path().unwrap().as_str(), text);
+        assert!(SegmentName { sha256: "", ..name }.path().is_err());
+        assert!(SegmentName { day: Day::from_days(i32::MAX), ..name }.path().is_err());
+    }
+
+    #[test]
+    fn commits_are_numbered() {
+        let origin = Origin::from_bytes([1; 16]);
+        let path = commit_path(origin, 42).unwrap();
+        assert_eq!(path.as_str(), "commits/01010101010101010101010101010101/000000000042.json");
+        assert_eq!(parse_commit_path(&path), Some((origin, 42)));
+        for other in ["commits/x/1.json", "commits/01010101010101010101010101010101/42.json", "raw/a"] {
+            assert_eq!(parse_commit_path(&other.parse().unwrap()), None, "{other}");
+        }
+    }
+}

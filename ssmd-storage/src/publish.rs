@@ -1,0 +1,198 @@
+//! Puts sealed segments and commits into a store, so that a crash, a lost answer or a rival changes nothing.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ssmd_core::{Clock, Error, ErrorKind, FeedName, Metrics, ObjectPath, Origin, PutMode, Result, Store};
+use ssmd_core::{Timestamp, metrics};
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::{self, Chain};
+use crate::commit::Lost;
+use crate::layout::sha256;
+use crate::pack::Step;
+
+/// The first wait after a failure; it doubles with each one.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// The longest wait after a failure: well below the five minutes within which entries shall be archived.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Attempts that are left once stopping has begun: the journal still has everything.
+const ATTEMPTS_AT_STOP: u32 = 5;
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It counts.
+    Committed {
+        /// The number through which its origin is committed or known to be lost.
+        through: u64,
+    },
+    /// Somebody else made a commit of that number: load the chains and plan again.
+    Overtaken,
+}
+
+/// The writer of one feed's commits.
+pub struct Publisher {
+    feed: FeedName,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    stop: CancellationToken,
+    chains: BTreeMap<Origin, Chain>,
+}
+
+impl Publisher {
+    /// A publisher that knows no chains yet. Once `stop` is cancelled it gives up after a few attempts.
+    pub fn new(
+        feed: FeedName,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { feed, store, clock, metrics, stop, chains: BTreeMap::new() }
+    }
+
+    /// Loads the chains as they are in the store now.
+    ///
+    /// # Errors
+    /// `Corrupt` for damaged commits; what stopping does not wait for.
+    pub async fn load(&mut self) -> Result<()> {
+        let mut attempts = Attempts::default();
+        loop {
+            match chain::load_feed(self.store.clone(), &self.feed).await {
+                Ok(chains) => {
+                    self.chains = chains;
+                    return Ok(());
+                }
+                Err(error) => self.wait(&mut attempts, error).await?,
+            }
+        }
+    }
+
+    /// Where each origin that has commits goes on.
+    pub fn positions(&self) -> BTreeMap<Origin, u64> {
+        self.chains.iter().map(|(&origin, chain)| (origin, chain.position())).collect()
+    }
+
+    /// Puts what a step holds and commits it. Tries again for as long as it takes.
+    ///
+    /// # Errors
+    /// What trying again cannot cure; what stopping does not wait for.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves at most an object that no commit names, or the commit made: load again.
+    pub async fn publish(&mut self, step: Step) -> Result<Published> {
+        let now = self.clock.now();
+        let (origin, added, lost) = match step {
+            Step::Segment(origin, sealed) => {
+                let path: ObjectPath = sealed.object.path.parse()?;
+                if !self.create(&path, sealed.body, &sealed.object.sha256).await? {
+                    return Err(Error::new(ErrorKind::Corrupt, "put segment")
+                        .detail("another object has its name")
+                        .with("path", path));
+                }
+                self.count_object(sealed.object.bytes);
+                (origin, vec![sealed.object], vec![])
+            }
+            Step::Lost(origin, first, last) => (origin, vec![], vec![Lost { first, last, noticed: now }]),
+        };
+        let entries = added.iter().map(|object| object.entries).sum();
+        let feed = &self.feed;
+        let chain = self.chains.entry(origin).or_insert_with(|| Chain::empty(feed.clone(), origin));
+        let next = chain.next(added, vec![], lost, now)?;
+        let digest = sha256(&next.bytes);
+        if !self.create(&next.path, next.bytes.clone(), &digest).await? {
+            self.count_error("conflict");
+            return Ok(Published::Overtaken);
+        }
+        self.metrics.counter(&metrics::COMMITS, &[self.feed.as_str()]).add(1);
+        self.metrics.counter(&metrics::ARCHIVED_ENTRIES, &[self.feed.as_str()]).add(entries);
+        let Some(chain) = self.chains.get_mut(&origin) else {
+            return Err(Error::new(ErrorKind::Bug, "publish").with("origin", origin));
+        };
+        chain.force(next.commit, &next.bytes)?;
+        Ok(Published::Committed { through: chain.position() })
+    }
+
+    /// Counts one error of this type.
+    pub fn count_error(&self, error_type: &str) {
+        self.metrics.counter(&metrics::ARCHIVER_ERRORS, &[self.feed.as_str(), error_type]).add(1);
+    }
+
+    /// Waits before the next attempt after `error`.
+    ///
+    /// # Errors
+    /// `error`, if another attempt cannot cure it or stopping does not wait for it.
+    pub async fn wait(&self, attempts: &mut Attempts, error: Error) -> Result<()> {
+        use ErrorKind::{Bug, Corrupt, Invalid, Unsupported};
+        let hopeless = matches!(error.kind(), Bug | Corrupt | Invalid | Unsupported);
+        let stopping = self.stop.is_cancelled();
+        attempts.stopping += u32::from(stopping);
+        if hopeless || attempts.stopping > ATTEMPTS_AT_STOP {
+            return Err(error);
+        }
+        self.count_error("store");
+        let wait = attempts.next(error.wait());
+        tracing::warn!(feed = %self.feed, %error, ?wait, "the store failed; trying again");
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled(), if !stopping => {}
+            () = self.clock.sleep(wait) => {}
+        }
+        Ok(())
+    }
+
+    /// Creates an object; `false` if another one is there under that name. An equal one is as good: then the
+    /// answer to an earlier attempt was lost, or a crash came after it.
+    async fn create(&self, path: &ObjectPath, body: Bytes, digest: &str) -> Result<bool> {
+        let mut attempts = Attempts::default();
+        loop {
+            let put = self.store.put(path, body.clone(), PutMode::Create).await;
+            let result = match put {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    let there = self.store.get(path, None).await;
+                    there.map(|there| there.len() == body.len() && sha256(&there) == digest)
+                }
+                put => put.map(|()| true),
+            };
+            match result {
+                Ok(created) => return Ok(created),
+                Err(error) => self.wait(&mut attempts, error).await?,
+            }
+        }
+    }
+
+    fn count_object(&self, bytes: u64) {
+        self.metrics.counter(&metrics::ARCHIVED_BYTES, &[crate::layout::RAW]).add(bytes);
+        self.metrics.counter(&metrics::ARCHIVED_FILES, &[crate::layout::RAW]).add(1);
+    }
+
+    /// Shows the age of the oldest entry that no commit covers.
+    pub fn show_lag(&self, oldest: Option<Timestamp>) {
+        let lag = oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
+        self.metrics.gauge(&metrics::ARCHIVER_LAG, &[self.feed.as_str()]).set(lag.as_secs_f64());
+    }
+}
+
+/// How often something was tried in vain.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attempts {
+    failed: u32,
+    stopping: u32,
+}
+
+impl Attempts {
+    /// The wait before the next attempt: doubled each time, capped, and a random part of it at least half, so
+    /// that rivals do not keep step.
+    fn next(&mut self, asked: Option<Duration>) -> Duration {
+        let full = BACKOFF_MIN.saturating_mul(1 << self.failed.min(16)).min(BACKOFF_MAX);
+        self.failed = self.failed.saturating_add(1);
+        let random = RandomState::new().build_hasher().finish() % 1000;
+        let jittered = full.mul_f64(0.5 + random as f64 / 2000.0);
+        jittered.max(asked.unwrap_or_default().min(BACKOFF_MAX))
+    }
+}

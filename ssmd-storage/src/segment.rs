@@ -1,0 +1,395 @@
+//! Raw segments: sealed files of lines, written so that the same entries always give the same bytes.
+//!
+//! Owns the cut rules, the header line and the compression; knows nothing of stores.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+use ssmd_core::{Day, Entry, EntryKind, Error, ErrorKind, FeedName, Origin, Result, Timestamp};
+
+use crate::commit::Object;
+use crate::layout::{Compression, SegmentName, sha256};
+use crate::line::{self, Common, LINE_BYTES_MAX};
+use crate::text;
+
+/// A segment ends before an entry whose stamp is this far from its first one's, in either direction.
+pub const SEGMENT_SPAN: Duration = Duration::from_secs(60);
+/// The most bytes of a segment before compression, but for one that holds a single entry.
+pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The most bytes of a segment after compression: what does not compress grows a little.
+pub const OBJECT_BYTES_MAX: u64 = SEGMENT_BYTES_MAX + SEGMENT_BYTES_MAX / 64;
+
+/// Bytes given to the compressor at once. Always exactly as many, so that its output does not depend on how the
+/// entries arrived.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// The largest window that a reader allows, as a power of two: 16 MiB, above what every sane level uses.
+const WINDOW_LOG_MAX: u32 = 24;
+/// The version of the format.
+const VERSION: u32 = 1;
+
+/// The first line of a segment, so that a file alone can be understood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Always `raw`.
+    ssmd: String,
+    /// Always 1.
+    v: u32,
+    /// The feed.
+    pub feed: FeedName,
+    /// The log that the entries come from.
+    #[serde(with = "text")]
+    pub origin: Origin,
+    /// The day of all its entries.
+    pub day: Day,
+    /// The number of its first entry.
+    pub first: u64,
+}
+
+/// A sealed segment: the object and what a commit says about it.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// What the commit says.
+    pub object: Object,
+    /// The object's bytes.
+    pub body: Bytes,
+}
+
+/// Writes one segment.
+pub struct SegmentWriter {
+    header: Header,
+    compression: Compression,
+    encoder: Encoder,
+    pending: Vec<u8>,
+    summary: Summary,
+    first_at: Timestamp,
+}
+
+enum Encoder {
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+    Gzip(GzEncoder<Vec<u8>>),
+}
+
+/// What is counted over the entries of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) last: u64,
+    pub(crate) entries: u64,
+    pub(crate) frames: u64,
+    pub(crate) sessions: BTreeSet<u64>,
+    pub(crate) earliest: Timestamp,
+    pub(crate) latest: Timestamp,
+    pub(crate) plain_bytes: u64,
+}
+
+impl Summary {
+    pub(crate) fn new(plain_bytes: u64) -> Self {
+        Self {
+            last: 0,
+            entries: 0,
+            frames: 0,
+            sessions: BTreeSet::new(),
+            earliest: Timestamp::from_nanos(i64::MAX),
+            latest: Timestamp::from_nanos(i64::MIN),
+            plain_bytes,
+        }
+    }
+
+    pub(crate) fn count(&mut self, entry: &Entry, line_bytes: usize) {
+        self.last = entry.id.n;
+        self.entries += 1;
+        self.frames += u64::from(matches!(entry.kind, EntryKind::Frame(_)) && !entry.more);
+        if entry.session.0 != 0 {
+            self.sessions.insert(entry.session.0);
+        }
+        self.earliest = self.earliest.min(entry.at);
+        self.latest = self.latest.max(entry.at);
+        self.plain_bytes += line_bytes as u64;
+    }
+}
+
+impl SegmentWriter {
+    /// Begins a segment with its first entry.
+    ///
+    /// # Errors
+    /// `Invalid` for a compression level that there is not.
+    pub fn begin(feed: &FeedName, first: &Entry, compression: Compression) -> Result<Self> {
+        let header = Header {
+            ssmd: "raw".to_owned(),
+            v: VERSION,
+            feed: feed.clone(),
+            origin: first.id.origin,
+            day: first.day,
+            first: first.id.n,
+        };
+        let mut pending = Vec::with_capacity(2 * CHUNK_BYTES);
+        serde_json::to_writer(&mut pending, &header)
+            .map_err(|cause| Error::new(ErrorKind::Bug, "begin segment").because(cause))?;
+        pending.push(b'\n');
+        let encoder = Encoder::new(compression)?;
+        let summary = Summary::new(pending.len() as u64);
+        let mut writer = Self { header, compression, encoder, pending, summary, first_at: first.at };
+        writer.add(first)?;
+        Ok(writer)
+    }
+
+    /// Adds the next entry, or says `false` if it must begin the next segment.
+    ///
+    /// # Errors
+    /// `Bug` if the entry does not follow the last one.
+    pub fn push(&mut self, entry: &Entry) -> Result<bool> {
+        let follows = entry.id.origin == self.header.origin && entry.id.n == self.summary.last + 1;
+        if !follows {
+            return Err(Error::new(ErrorKind::Bug, "write segment")
+                .detail("an entry does not follow")
+                .with("last", self.summary.last)
+                .with("entry", entry.id));
+        }
+        let apart = entry.at.since(self.first_at).max(self.first_at.since(entry.at));
+        if entry.day != self.header.day || apart >= SEGMENT_SPAN {
+            return Ok(false);
+        }
+        self.add(entry)
+    }
+
+    /// The stamp of the first entry.
+    pub fn first_at(&self) -> Timestamp {
+        self.first_at
+    }
+
+    /// Seals the segment.
+    ///
+    /// # Errors
+    /// `Bug` if the compressor fails, which it does not in memory.
+    pub fn finish(mut self) -> Result<Sealed> {
+        self.encoder.write(&self.pending)?;
+        let body: Bytes = self.encoder.finish()?.into();
+        let sha256 = sha256(&body);
+        let Summary { last, entries, frames, sessions, earliest, latest, plain_bytes } = self.summary;
+        let path = SegmentName {
+            feed: &self.header.feed,
+            origin: self.header.origin,
+            day: self.header.day,
+            at: self.first_at,
+            first: self.header.first,
+            last,
+            sha256: &sha256,
+            suffix: self.compression.suffix(),
+        }
+        .path()?;
+        let object = Object {
+            path: path.to_string(),
+            bytes: body.len() as u64,
+            sha256,
+            first: self.header.first,
+            last,
+            day: self.header.day,
+            entries,
+            frames,
+            sessions: sessions.into_iter().collect(),
+            earliest,
+            latest,
+            plain_bytes,
+        };
+        Ok(Sealed { object, body })
+    }
+
+    fn add(&mut self, entry: &Entry) -> Result<bool> {
+        let before = self.pending.len();
+        line::write(entry, &mut self.pending);
+        let bytes = self.pending.len() - before;
+        if self.summary.entries > 0 && self.summary.plain_bytes + bytes as u64 > SEGMENT_BYTES_MAX {
+            self.pending.truncate(before);
+            return Ok(false);
+        }
+        self.summary.count(entry, bytes);
+        if self.pending.len() >= CHUNK_BYTES {
+            let whole = self.pending.len() / CHUNK_BYTES * CHUNK_BYTES;
+            for chunk in self.pending[..whole].chunks_exact(CHUNK_BYTES) {
+                self.encoder.write(chunk)?;
+            }
+            self.pending.drain(..whole);
+        }
+        Ok(true)
+    }
+}
+
+impl Encoder {
+    fn new(compression: Compression) -> Result<Self> {
+        let levels = zstd::compression_level_range();
+        match compression {
+            Compression::Gzip => Ok(Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default()))),
+            Compression::Zstd(level) if levels.contains(&level) && level <= 19 => {
+                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level).map_err(broken)?;
+                encoder.include_checksum(true).map_err(broken)?;
+                Ok(Self::Zstd(encoder))
+            }
+            Compression::Zstd(level) => {
+                Err(Error::new(ErrorKind::Invalid, "begin segment").with("level", level))
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Zstd(encoder) => encoder.write_all(bytes).map_err(broken),
+            Self::Gzip(encoder) => encoder.write_all(bytes).map_err(broken),
+        }
+    }
+
+    fn finish(self) -> Result<Vec<u8>> {
+        match self {
+            Self::Zstd(encoder) => encoder.finish().map_err(broken),
+            Self::Gzip(encoder) => encoder.finish().map_err(broken),
+        }
+    }
+}
+
+fn broken(cause: std::io::Error) -> Error {
+    Error::new(ErrorKind::Bug, "write segment").because(cause)
+}
+
+/// Reads one segment, block by block, never holding more than a block and a line of it.
+pub struct SegmentReader {
+    source: Box<dyn Read + Send>,
+    header: Header,
+    /// Bytes that are read and not parsed: the beginning of a line.
+    rest: Bytes,
+    next: u64,
+    plain_bytes: u64,
+    ended: bool,
+}
+
+/// Bytes that are unpacked at a time.
+const BLOCK_BYTES: usize = 512 * 1024;
+
+impl SegmentReader {
+    /// Begins to read a segment's bytes, compressed in either way.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is no segment; `Unsupported` if it is of a later version.
+    pub fn open(body: Bytes) -> Result<Self> {
+        let header = Header {
+            ssmd: String::new(),
+            v: VERSION,
+            feed: FeedName::new("unknown")?,
+            origin: Origin::from_bytes([0; 16]),
+            day: Day::from_days(0),
+            first: 0,
+        };
+        let source = unpack(body)?;
+        let mut reader = Self { source, header, rest: Bytes::new(), next: 0, plain_bytes: 0, ended: false };
+        let block = reader.block()?;
+        let end = memchr::memchr(b'\n', &block).ok_or_else(|| corrupt("there is no header"))?;
+        reader.header = read_header(&block[..end])?;
+        reader.next = reader.header.first;
+        reader.rest = block.slice(end + 1..);
+        Ok(reader)
+    }
+
+    /// The first line.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Bytes unpacked so far.
+    pub fn plain_bytes(&self) -> u64 {
+        self.plain_bytes
+    }
+
+    /// Adds the entries of the next block to `out`; `false` at the end.
+    ///
+    /// # Errors
+    /// `Corrupt` for a line that is none, numbers that do not follow one another, damage that the compression
+    /// notices, or more bytes than a segment may have.
+    pub fn read(&mut self, out: &mut Vec<Entry>) -> Result<bool> {
+        self.read_lines(|_, entry| {
+            out.push(entry);
+            Ok(())
+        })
+    }
+
+    /// Like [`SegmentReader::read`], with each line (without its line feed) beside its entry.
+    ///
+    /// # Errors
+    /// As for [`SegmentReader::read`], and those of `each`.
+    pub fn read_lines(&mut self, mut each: impl FnMut(&[u8], Entry) -> Result<()>) -> Result<bool> {
+        let block = if self.rest.contains(&b'\n') { std::mem::take(&mut self.rest) } else { self.block()? };
+        if block.is_empty() {
+            return Ok(false);
+        }
+        let common = Common { origin: self.header.origin, day: self.header.day };
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', &block) {
+            let entry = line::read(&block, start..end, common)?;
+            if entry.id.n != self.next {
+                return Err(corrupt("numbers do not follow").with("n", entry.id.n).with("wanted", self.next));
+            }
+            self.next = self.next.saturating_add(1);
+            each(&block[start..end], entry)?;
+            start = end + 1;
+        }
+        self.rest = block.slice(start..);
+        Ok(true)
+    }
+
+    /// The next bytes up to at least one line feed; nothing at the end.
+    fn block(&mut self) -> Result<Bytes> {
+        let mut block = Vec::with_capacity(BLOCK_BYTES.max(2 * self.rest.len()));
+        block.extend_from_slice(&self.rest);
+        self.rest = Bytes::new();
+        while !self.ended {
+            let before = block.len();
+            let wanted = (BLOCK_BYTES.saturating_sub(before)).max(64 * 1024);
+            let read = self.source.by_ref().take(wanted as u64).read_to_end(&mut block);
+            let read = read.map_err(|cause| corrupt("it does not unpack").because(cause))?;
+            self.plain_bytes += read as u64;
+            self.ended = read < wanted;
+            if self.plain_bytes > SEGMENT_BYTES_MAX + LINE_BYTES_MAX as u64 {
+                return Err(corrupt("it unpacks to more than a segment may hold"));
+            }
+            if memchr::memrchr(b'\n', &block[before..]).is_some() {
+                return Ok(block.into());
+            }
+            if block.len() > LINE_BYTES_MAX {
+                return Err(corrupt("a line is too long"));
+            }
+        }
+        if block.is_empty() || block.ends_with(b"\n") {
+            return Ok(block.into());
+        }
+        Err(corrupt("the last line has no end"))
+    }
+}
+
+fn read_header(line: &[u8]) -> Result<Header> {
+    let header: Header =
+        serde_json::from_slice(line).map_err(|cause| corrupt("the header is not readable").because(cause))?;
+    if header.ssmd != "raw" {
+        return Err(corrupt("it is no raw segment"));
+    }
+    if header.v != VERSION {
+        return Err(Error::new(ErrorKind::Unsupported, "read segment")
+            .with("version", header.v)
+            .hint("read it with a later ssmd"));
+    }
+    Ok(header)
+}
+
+fn unpack(body: Bytes) -> Result<Box<dyn Read + Send>> {
+    if body.starts_with(&[0x1f, 0x8b]) {
+        return Ok(Box::new(MultiGzDecoder::new(body.reader())));
+    }
+    let failed = |cause| corrupt("it does not unpack").because(cause);
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(body.reader()).map_err(failed)?;
+    decoder.window_log_max(WINDOW_LOG_MAX).map_err(failed)?;
+    Ok(Box::new(decoder))
+}
+
+fn corrupt(detail: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, "read segment").detail(detail)
+}
