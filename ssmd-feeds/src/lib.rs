@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use ssmd_core::environment::FeedSpec;
-use ssmd_core::{Error, ErrorKind, Feed, Result};
+use ssmd_core::environment::{FeedSpec, Vocabulary};
+use ssmd_core::{Decode, Error, ErrorKind, Feed, FeedName, Result};
 
 pub mod venue;
 
@@ -31,22 +31,42 @@ pub mod kraken;
 pub use capture::{Capture, CaptureFigures, CaptureOptions, CaptureStatus, CaptureSummary};
 pub use dial::{Dial, Dialer, Received, Socket};
 pub use live::{Live, LiveOptions};
-pub use venue::{ChannelInfo, Handshake, Missing, OpenContext, Protocol, VenueInfo};
+pub use venue::{Handshake, Missing, OpenContext, Protocol, VenueInfo};
 pub use ws::{Liveness, Subscriptions, WsFeed, WsOptions};
 
 /// Every venue there is, one line each.
 pub static VENUES: &[VenueInfo] = &[kraken::VENUE];
+
+/// What environments may say: the names, channels and options of every venue.
+pub fn vocabulary() -> Vocabulary {
+    Vocabulary { feeds: VENUES.iter().map(|venue| venue.words).collect() }
+}
+
+/// The venue of that name.
+///
+/// # Errors
+/// `NotFound`, with those that there are.
+pub fn venue(name: &FeedName) -> Result<&'static VenueInfo> {
+    VENUES.iter().find(|venue| venue.words.name == name.as_str()).ok_or_else(|| {
+        let known: Vec<_> = VENUES.iter().map(|venue| venue.words.name).collect();
+        Error::new(ErrorKind::NotFound, "find venue")
+            .with("feed", name)
+            .hint(format!("the feeds are: {}", known.join(", ")))
+    })
+}
 
 /// Opens the feed that `spec` describes; no connection is made yet.
 ///
 /// # Errors
 /// `NotFound` if no venue has that name, `Invalid` for what the venue cannot do.
 pub fn open(spec: &FeedSpec, context: &OpenContext) -> Result<Arc<dyn Feed>> {
-    let Some(venue) = VENUES.iter().find(|venue| venue.name == spec.name.as_str()) else {
-        let known: Vec<_> = VENUES.iter().map(|venue| venue.name).collect();
-        return Err(Error::new(ErrorKind::NotFound, "open feed")
-            .with("feed", &spec.name)
-            .hint(format!("the feeds are: {}", known.join(", "))));
-    };
-    (venue.open)(spec, context)
+    (venue(&spec.name)?.open)(spec, context)
+}
+
+/// What makes the decoders of a feed's sessions, for a recording of it.
+///
+/// # Errors
+/// `NotFound` if no venue has that name.
+pub fn decoder(feed: &FeedName) -> Result<Arc<dyn Fn() -> Box<dyn Decode> + Send + Sync>> {
+    Ok(Arc::new(venue(feed)?.decoder))
 }

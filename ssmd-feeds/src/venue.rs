@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ssmd_core::environment::FeedSpec;
-use ssmd_core::{Clock, Feed, FrameKind, Limits, Result, Symbol, Timestamp, Wanted};
+use ssmd_core::environment::{FeedSpec, FeedWords};
+use ssmd_core::{Clock, Decode, Feed, FrameKind, Limits, Result, Symbol, Timestamp, Wanted};
 
 use crate::dial::Dial;
 use crate::ws::Subscriptions;
@@ -13,37 +13,22 @@ use crate::ws::Subscriptions;
 /// One line of the table of feeds: all that configuration, help and docs need to know about a venue.
 #[derive(Debug)]
 pub struct VenueInfo {
-    /// Its name in configuration, subjects and paths.
-    pub name: &'static str,
+    /// Its name in configuration, subjects and paths, its channels, and what else a document may say about it.
+    pub words: FeedWords,
     /// What it is, in a few words.
     pub summary: &'static str,
     /// Its WebSocket address.
     pub url: &'static str,
     /// Its REST address, where it has one.
     pub rest: Option<&'static str>,
-    /// What can be subscribed to.
-    pub channels: &'static [ChannelInfo],
-    /// Whether nothing works without an account's key.
-    pub needs_key: bool,
     /// What it allows.
     pub limits: Limits,
     /// Where it documents its protocol.
     pub docs: &'static str,
     /// Opens a feed as it is configured; checks the configuration, does no I/O.
     pub open: fn(&FeedSpec, &OpenContext) -> Result<Arc<dyn Feed>>,
-}
-
-/// One channel of a venue.
-#[derive(Debug)]
-pub struct ChannelInfo {
-    /// The venue's name for it.
-    pub name: &'static str,
-    /// Every option it takes; empty if it takes none.
-    pub options: &'static [&'static str],
-    /// The option that is meant where none is written.
-    pub default_option: Option<&'static str>,
-    /// What it tells, in a few words.
-    pub summary: &'static str,
+    /// Makes the decoder of one session, for recordings too.
+    pub decoder: fn() -> Box<dyn Decode>,
 }
 
 /// What a feed needs from the process that opens it. Cheap to clone.

@@ -107,7 +107,9 @@ async fn garbage_from_any_byte_on_gives_the_longest_valid_prefix() {
     for length in 0..=sample.bytes.len() {
         for garbage in [&[0_u8; 300][..], &[0xFF; 70], &sample.bytes[HEADER_BYTES..sample.ends[1]]] {
             let segment = [&sample.bytes[..length], garbage].concat();
-            if segment.starts_with(&sample.bytes[..(length + 1).min(sample.bytes.len())]) && length < sample.bytes.len() {
+            if segment.starts_with(&sample.bytes[..(length + 1).min(sample.bytes.len())])
+                && length < sample.bytes.len()
+            {
                 // The garbage goes on as the log did, by chance: then more of it is valid.
                 continue;
             }
@@ -128,7 +130,8 @@ async fn no_flipped_bit_passes() {
                 assert!(Header::decode(&damaged).is_err(), "bit {bit} of byte {at}");
                 continue;
             }
-            let scan = format::scan(&Bytes::from(damaged).slice(HEADER_BYTES..), header.origin, 0, usize::MAX);
+            let scan =
+                format::scan(&Bytes::from(damaged).slice(HEADER_BYTES..), header.origin, 0, usize::MAX);
             let whole = sample.whole(at);
             assert_eq!(scan.entries, sample.entries[..whole], "bit {bit} of byte {at}");
             assert_ne!(scan.stop, Stop::End, "bit {bit} of byte {at}");
@@ -188,7 +191,10 @@ async fn damage_in_a_sealed_segment_does_not_hide_the_next_one() {
             assert_eq!(numbers(&entries), [1, 2, 4, 5, 6]);
             assert_eq!(errors.len(), 1, "{errors:?}");
             assert_eq!(errors[0].kind(), ErrorKind::Corrupt);
-            assert!(errors[0].context("path").is_some() && errors[0].context("before") == Some("2"), "{errors:?}");
+            assert!(
+                errors[0].context("path").is_some() && errors[0].context("before") == Some("2"),
+                "{errors:?}"
+            );
         }
         fs::write(&segments[2], &whole).unwrap();
     }
@@ -228,7 +234,8 @@ async fn hostile_directories_give_clear_errors() {
     write(dir.path().join("notes.txt"), b"hello");
     drop(open(dir.path(), Options::default()).await.unwrap());
     let other = ssmd_core::FeedName::new("kalshi").unwrap();
-    let error = ssmd_transport::log::Log::open(dir.path(), &other, Options::default(), clock()).await.err().unwrap();
+    let error =
+        ssmd_transport::log::Log::open(dir.path(), &other, Options::default(), clock()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
 }
 

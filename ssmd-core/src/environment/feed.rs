@@ -119,7 +119,7 @@ fn channels(node: &Node<'_>, feed: &FeedWords, shown: &Shown, log: &mut Log<'_>)
     if let [only] = items
         && only.text() == Some(EVERYTHING)
     {
-        return feed.everything.iter().map(|name| name.parse().ok()).collect();
+        return feed.channels.iter().map(|channel| channel.name.parse().ok()).collect();
     }
     let mut channels = Vec::with_capacity(items.len());
     let mut seen = HashMap::new();
@@ -130,7 +130,7 @@ fn channels(node: &Node<'_>, feed: &FeedWords, shown: &Shown, log: &mut Log<'_>)
             continue;
         };
         // A session carries one depth a symbol, so `book` twice is a duplicate whatever the depths are.
-        let once = match feed.option(&channel.name) {
+        let once = match feed.channel(&channel.name).map(|words| words.option) {
             Some(OptionWords::Depth) => channel.name.clone(),
             _ => channel.to_string(),
         };
@@ -152,8 +152,8 @@ fn channel(text: &str, item: &Node<'_>, feed: &FeedWords, log: &mut Log<'_>) -> 
         Some((name, option)) => (name, Some(option)),
         None => (text, None),
     };
-    if !feed.channels.contains(&name) {
-        let known = || feed.channels.iter().copied();
+    let Some(words) = feed.channel(name) else {
+        let known = || feed.channels.iter().map(|channel| channel.name);
         let alone = if name == EVERYTHING {
             "`*` beside other channels".to_owned()
         } else {
@@ -165,19 +165,10 @@ fn channel(text: &str, item: &Node<'_>, feed: &FeedWords, log: &mut Log<'_>) -> 
                 .nearest(nearest(name, known())),
         );
         return None;
-    }
-    let Some(option) = option else { return text.parse().ok() };
-    let (fits, allowed) = match feed.option(name) {
-        None => (false, Vec::new()),
-        Some(OptionWords::OneOf(words)) => {
-            (words.contains(&option), words.iter().map(|&word| word.to_owned()).collect())
-        }
-        Some(OptionWords::Depth) => {
-            let words: Vec<_> = feed.depths.iter().map(u32::to_string).collect();
-            (words.iter().any(|word| word == option), words)
-        }
     };
-    if fits {
+    let Some(option) = option else { return text.parse().ok() };
+    let allowed = feed.options(words);
+    if allowed.iter().any(|word| word == option) {
         return text.parse().ok();
     }
     let expected = match allowed.as_slice() {

@@ -29,7 +29,7 @@ pub use schema::{FIELDS, Field, LATER, Later};
 pub use secret::{Secret, SecretText};
 pub use source::DOCUMENT_BYTES_MAX;
 pub use tree::NESTING_MAX;
-pub use vocabulary::{FeedWords, OptionWords, Starter, Vocabulary};
+pub use vocabulary::{ChannelWords, FeedWords, OptionWords, Starter, Vocabulary};
 
 use crate::{Channel, EnvironmentName, Error, ErrorKind, FeedName, Result, Symbol};
 

@@ -1,10 +1,10 @@
 //! What a document may name: the feeds that exist and what each of them knows. Filled by the crate of the feeds.
 
 /// Every feed that exists.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Vocabulary {
     /// The table of feeds.
-    pub feeds: &'static [FeedWords],
+    pub feeds: Vec<FeedWords>,
 }
 
 /// What one venue knows.
@@ -12,12 +12,8 @@ pub struct Vocabulary {
 pub struct FeedWords {
     /// The feed's name, with hyphens.
     pub name: &'static str,
-    /// The channels that can be subscribed to, without options.
-    pub channels: &'static [&'static str],
-    /// The channels that `"*"` stands for: those that need no options for each symbol.
-    pub everything: &'static [&'static str],
-    /// The channels that take an option after a colon; a channel without a row takes none.
-    pub options: &'static [(&'static str, OptionWords)],
+    /// The channels that can be subscribed to; `"*"` stands for all of them, without options.
+    pub channels: &'static [ChannelWords],
     /// The levels a side that a book may have, ascending; empty where books have no depth to choose.
     pub depths: &'static [u32],
     /// The venue's credentials, by name; empty where none are needed.
@@ -26,9 +22,24 @@ pub struct FeedWords {
     pub starter: Starter,
 }
 
+/// One channel of a venue.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelWords {
+    /// The venue's name for it.
+    pub name: &'static str,
+    /// What may follow after a colon.
+    pub option: OptionWords,
+    /// The option that is meant where none is written.
+    pub default_option: Option<&'static str>,
+    /// What it tells, in a few words.
+    pub summary: &'static str,
+}
+
 /// What a channel's option may be.
 #[derive(Clone, Copy, Debug)]
 pub enum OptionWords {
+    /// There is none.
+    Nothing,
     /// One of [`FeedWords::depths`]. A session carries one such channel a symbol, so it may be listed once.
     Depth,
     /// One of these words.
@@ -48,15 +59,24 @@ pub struct Starter {
 
 impl Vocabulary {
     /// The words of one feed.
-    pub fn feed(&self, name: &str) -> Option<&'static FeedWords> {
+    pub fn feed(&self, name: &str) -> Option<&FeedWords> {
         self.feeds.iter().find(|feed| feed.name == name)
     }
 }
 
 impl FeedWords {
-    /// What may follow the colon after this channel; `None` where nothing may.
-    pub fn option(&self, channel: &str) -> Option<OptionWords> {
-        self.options.iter().find(|(name, _)| *name == channel).map(|(_, words)| *words)
+    /// The channel of that name.
+    pub fn channel(&self, name: &str) -> Option<&'static ChannelWords> {
+        self.channels.iter().find(|channel| channel.name == name)
+    }
+
+    /// Every option that a channel takes, as words.
+    pub fn options(&self, channel: &ChannelWords) -> Vec<String> {
+        match channel.option {
+            OptionWords::Nothing => Vec::new(),
+            OptionWords::Depth => self.depths.iter().map(u32::to_string).collect(),
+            OptionWords::OneOf(words) => words.iter().map(|&word| word.to_owned()).collect(),
+        }
     }
 }
 

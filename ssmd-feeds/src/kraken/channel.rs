@@ -1,46 +1,59 @@
 //! What can be subscribed: channels, their options, and what a request says about them.
 
 use serde::Serialize;
+use ssmd_core::environment::{ChannelWords, FeedWords, OptionWords, Starter};
 use ssmd_core::{Channel, Error, ErrorKind, Result};
 
 use super::audit::{DEPTH_DEFAULT, DEPTHS};
-use crate::venue::ChannelInfo;
+
+/// What an environment may say about this venue.
+pub const WORDS: FeedWords = FeedWords {
+    name: "kraken",
+    channels: CHANNELS,
+    depths: &DEPTHS,
+    keys: &[],
+    starter: Starter {
+        channels: &["ticker", "trade", "book"],
+        symbols: &["BTC/USD", "ETH/USD"],
+        depth: Some(DEPTH_DEFAULT),
+    },
+};
 
 /// Every channel with its options.
-pub const CHANNELS: &[ChannelInfo] = &[
-    ChannelInfo {
+pub const CHANNELS: &[ChannelWords] = &[
+    ChannelWords {
         name: "book",
-        options: &["10", "25", "100", "500", "1000"],
+        option: OptionWords::Depth,
         default_option: Some("10"),
         summary: "levels of the order book, with checksums; the option is the depth",
     },
-    ChannelInfo {
+    ChannelWords {
         name: "ticker",
-        options: &["trades", "bbo"],
+        option: OptionWords::OneOf(&["trades", "bbo"]),
         default_option: Some("trades"),
         summary: "24 hours in one message, at each trade or at each change of the best prices",
     },
-    ChannelInfo {
+    ChannelWords {
         name: "trade",
-        options: &["snapshot"],
+        option: OptionWords::OneOf(&["snapshot"]),
         default_option: None,
         summary: "every trade; with the option the last 50 first",
     },
-    ChannelInfo {
+    ChannelWords {
         name: "ohlc",
-        options: &["1", "5", "15", "30", "60", "240", "1440", "10080", "21600"],
+        option: OptionWords::OneOf(&["1", "5", "15", "30", "60", "240", "1440", "10080", "21600"]),
         default_option: Some("1"),
         summary: "bars as they form; the option is the interval in minutes",
     },
-    ChannelInfo {
+    ChannelWords {
         name: "instrument",
-        options: &[],
+        option: OptionWords::Nothing,
         default_option: None,
         summary: "what can be traded, and its steps; about the whole venue",
     },
-    ChannelInfo {
+    ChannelWords {
         name: "status",
-        options: &[],
+        option: OptionWords::Nothing,
         default_option: None,
         summary: "the state of the trading engine; comes by itself",
     },
@@ -79,22 +92,23 @@ pub enum Subscribed {
 /// # Errors
 /// `Invalid`, with what is possible.
 pub fn parse_channel(channel: &Channel, depth: Option<u32>) -> Result<Option<Subscribed>> {
-    let Some(info) = CHANNELS.iter().find(|info| info.name == channel.name) else {
-        let known: Vec<_> = CHANNELS.iter().map(|info| info.name).collect();
+    let Some(words) = WORDS.channel(&channel.name) else {
+        let known: Vec<_> = CHANNELS.iter().map(|words| words.name).collect();
         return Err(invalid(channel).hint(format!("the channels are: {}", known.join(", "))));
     };
+    let options = WORDS.options(words);
     if let Some(option) = &channel.option
-        && !info.options.contains(&option.as_str())
+        && !options.contains(option)
     {
-        let hint = match info.options {
-            [] => format!("`{}` takes no option", info.name),
-            options => format!("the options of `{}` are: {}", info.name, options.join(", ")),
+        let hint = match options.as_slice() {
+            [] => format!("`{}` takes no option", words.name),
+            options => format!("the options of `{}` are: {}", words.name, options.join(", ")),
         };
         return Err(invalid(channel).hint(hint));
     }
     let option = channel.option.as_deref();
     let number = || option.and_then(|option| option.parse().ok());
-    Ok(match info.name {
+    Ok(match words.name {
         "book" => {
             let depth = number().or(depth).unwrap_or(DEPTH_DEFAULT);
             if !DEPTHS.contains(&depth) {

@@ -28,7 +28,7 @@ mod time;
 mod wire;
 
 pub use audit::checksum;
-pub use channel::{CHANNELS, Subscribed, parse_channel};
+pub use channel::{CHANNELS, Subscribed, WORDS, parse_channel};
 pub use decode::KrakenDecode;
 pub use protocol::KrakenProtocol;
 
@@ -47,12 +47,10 @@ const HEARTBEAT: &[u8] = br#"{"channel":"heartbeat"}"#;
 
 /// The line of the table of feeds.
 pub const VENUE: VenueInfo = VenueInfo {
-    name: "kraken",
+    words: channel::WORDS,
     summary: "Kraken spot, WebSocket v2",
     url: URL,
     rest: Some(REST),
-    channels: CHANNELS,
-    needs_key: false,
     limits: Limits {
         topics_per_session: TOPICS_PER_SESSION,
         connects: CONNECTS,
@@ -60,6 +58,7 @@ pub const VENUE: VenueInfo = VenueInfo {
     },
     docs: "https://docs.kraken.com/exchange/api-reference/spot-websocket",
     open,
+    decoder: || Box::new(KrakenDecode::new()),
 };
 
 /// Opens the feed that `spec` describes. No I/O.

@@ -30,8 +30,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ssmd_core::entry::note;
 use ssmd_core::{
-    Bounds, Clock, Day, Entries, Entry, EntryId, EntryKind, Error, ErrorKind, FeedName, Journal, Origin, Pending,
-    Result, SessionId, Start,
+    Bounds, Clock, Day, Entries, Entry, EntryId, EntryKind, Error, ErrorKind, FeedName, Journal, Origin,
+    Pending, Result, SessionId, Start,
 };
 use tokio::sync::oneshot;
 
@@ -128,12 +128,7 @@ impl Log {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the log closed, at the latest when the recovery that was begun has ended.
-    pub async fn open(
-        dir: &Path,
-        feed: &FeedName,
-        options: Options,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self> {
+    pub async fn open(dir: &Path, feed: &FeedName, options: Options, clock: Arc<dyn Clock>) -> Result<Self> {
         Self::open_on(dir, feed, options, clock, Arc::new(|file| Box::new(file) as Box<dyn Medium>)).await
     }
 

@@ -27,7 +27,11 @@ const LINE_BYTES_MAX: usize = 256;
 /// has not made durable yet.
 pub fn cover(dir: &Path, origin: Origin, n: u64) -> Result<()> {
     let refuse = |kind, why: &'static str| {
-        Error::new(kind, "cover log").detail(why).with("path", dir.display()).with("origin", origin).with("n", n)
+        Error::new(kind, "cover log")
+            .detail(why)
+            .with("path", dir.display())
+            .with("origin", origin)
+            .with("n", n)
     };
     let mark = match MarkFile::open(dir, false)? {
         Some(mut file) => file.load()?,
@@ -38,7 +42,9 @@ pub fn cover(dir: &Path, origin: Origin, n: u64) -> Result<()> {
         return Err(refuse(ErrorKind::Conflict, "the log has another origin").with("log", mark.origin));
     }
     if n > mark.tip.n {
-        return Err(refuse(ErrorKind::Invalid, "the log is not durable up to there").with("durable", mark.tip.n));
+        return Err(
+            refuse(ErrorKind::Invalid, "the log is not durable up to there").with("durable", mark.tip.n)
+        );
     }
     // A damaged line is replaced: what it said is said again.
     let known = covered(dir).ok().flatten().filter(|(known, _)| *known == origin);

@@ -172,7 +172,12 @@ impl Writer {
     fn seal(&mut self) {
         if let Some(active) = self.active.take() {
             let until = self.shared.clock.now();
-            self.sealed.push_back(Sealed { first: active.first, last: self.written, bytes: active.offset, until });
+            self.sealed.push_back(Sealed {
+                first: active.first,
+                last: self.written,
+                bytes: active.offset,
+                until,
+            });
         }
     }
 
@@ -206,7 +211,8 @@ impl Writer {
         let bytes = self.shared.bytes.load(Ordering::Relaxed);
         let over = bytes.saturating_add(need).saturating_sub(self.shared.options.max_bytes);
         let is_done = self.mark.segment != 0 && covered >= self.written;
-        if over > 0 && is_done && self.active.as_ref().is_some_and(|active| active.first == self.mark.segment) {
+        if over > 0 && is_done && self.active.as_ref().is_some_and(|active| active.first == self.mark.segment)
+        {
             self.seal();
         }
         self.retain(covered, over);
