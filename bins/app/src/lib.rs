@@ -1,1 +1,86 @@
-//! Not written yet.
+//! What every ssmd binary shares: flags, environment, logs, health, control socket, signals, exit codes.
+//!
+//! The binaries call [`ssmd`], [`connector`] and [`archiver`] and do nothing else.
+
+use clap::Parser;
+use ssmd_core::Result;
+
+pub mod cli;
+pub mod exit;
+
+mod archiver;
+mod board;
+mod commands;
+mod connector;
+mod control;
+mod daemon;
+mod environment;
+mod folder;
+mod http;
+mod logs;
+mod output;
+mod simulated;
+pub mod status;
+mod view;
+
+use daemon::{Plan, Role};
+pub use exit::Exit;
+use output::Outcome;
+
+/// The program `ssmd`.
+pub fn ssmd() -> Exit {
+    let cli = cli::Cli::parse();
+    run(commands::run(cli))
+}
+
+/// The program `ssmd-connector`.
+pub fn connector() -> Exit {
+    let cli = cli::Connector::parse();
+    logs::start(cli.log_json, false);
+    run(async move {
+        let environment = environment::load(cli.daemon.config.as_deref())?;
+        let plan = Plan {
+            role: Role::Connector,
+            environment,
+            flags: cli.daemon,
+            until_idle: cli.until.until_idle,
+            once: false,
+            simulate: None,
+        };
+        commands::up::record(plan).await
+    })
+}
+
+/// The program `ssmd-archiver`.
+pub fn archiver() -> Exit {
+    let cli = cli::Archiver::parse();
+    logs::start(cli.log_json, false);
+    run(async move {
+        let environment = environment::load(cli.daemon.config.as_deref())?;
+        let plan = Plan {
+            role: Role::Archiver,
+            environment,
+            flags: cli.daemon,
+            until_idle: None,
+            once: cli.once,
+            simulate: None,
+        };
+        commands::up::record(plan).await
+    })
+}
+
+/// Runs a command to its end, prints what went wrong, and gives the exit code.
+fn run(command: impl Future<Output = Outcome>) -> Exit {
+    let done = runtime().map_err(Into::into).and_then(|runtime| runtime.block_on(command));
+    match done {
+        Ok(exit) => exit,
+        Err(stopped) => stopped.exit(),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| ssmd_core::Error::io("start runtime", cause))
+}

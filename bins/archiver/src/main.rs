@@ -1,2 +1,7 @@
-//! Not written yet.
-fn main() {}
+//! `ssmd-archiver`: from the local log to the archive.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ssmd_app::archiver().into()
+}

@@ -1,2 +1,7 @@
-//! Not written yet.
-fn main() {}
+//! `ssmd`: record, archive, verify and replay exchange feeds.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ssmd_app::ssmd().into()
+}

@@ -1,0 +1,117 @@
+//! What a running process shows of itself: to its control socket, its health page and its live view.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ssmd_core::{
+    Clock, Error, ErrorKind, FeedName, Filter, Result, Subscription, Symbol, Timestamp, Transport,
+};
+use ssmd_transport::log;
+use tokio_util::sync::CancellationToken;
+
+use crate::archiver::Archived;
+use crate::connector::Recorded;
+use crate::control::Controlled;
+use crate::folder::Folder;
+use crate::status::{FeedStatus, Status};
+
+/// Everything that can be seen of a running process.
+pub struct Board {
+    /// `up`, `connector` or `archiver`.
+    pub role: &'static str,
+    /// The environment's name.
+    pub environment: String,
+    /// The data folder.
+    pub folder: Folder,
+    /// The archive, for people.
+    pub store: String,
+    /// Where health and metrics are served.
+    pub listen: Option<SocketAddr>,
+    /// When the process started, and on its monotonic clock.
+    pub started: (Timestamp, Duration),
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is recorded here.
+    pub recorded: Vec<Arc<Recorded>>,
+    /// What is archived here.
+    pub archived: BTreeMap<FeedName, Archived>,
+    /// Where records are told, if anything is decoded here.
+    pub transport: Option<Arc<dyn Transport>>,
+    /// Stops the process.
+    pub stop: CancellationToken,
+}
+
+impl Board {
+    /// How everything is doing.
+    pub fn now(&self) -> Status {
+        let mut feeds: Vec<_> = self.recorded.iter().map(|feed| feed.status()).collect();
+        for (name, archived) in &self.archived {
+            let at = feeds.iter().position(|feed| feed.feed == name.as_str()).unwrap_or_else(|| {
+                feeds.push(self.from_log(name));
+                feeds.len() - 1
+            });
+            archived.describe(&mut feeds[at]);
+        }
+        Status {
+            role: self.role.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            environment: self.environment.clone(),
+            started: self.started.0,
+            seconds: self.clock.elapsed().saturating_sub(self.started.1).as_secs_f64(),
+            listen: self.listen.map(|address| address.to_string()),
+            store: self.store.clone(),
+            feeds,
+        }
+    }
+
+    /// When something other than a heartbeat last came, over all feeds.
+    pub fn last_activity(&self) -> Option<Duration> {
+        self.recorded.iter().filter_map(|feed| feed.last_activity()).max()
+    }
+
+    /// Whether it does its work; if not, why.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    pub fn ready(&self) -> std::result::Result<(), String> {
+        let silent: Vec<_> =
+            self.recorded.iter().map(|feed| feed.status()).filter(|feed| feed.sessions == 0).map(|f| f.feed).collect();
+        if silent.is_empty() { Ok(()) } else { Err(format!("no connection: {}", silent.join(", "))) }
+    }
+
+    /// A feed whose log another process writes: only its files tell.
+    fn from_log(&self, feed: &FeedName) -> FeedStatus {
+        let mut status = FeedStatus { feed: feed.to_string(), ..FeedStatus::default() };
+        if let Ok(inspection) = log::inspect(&self.folder.log(feed)) {
+            status.durable = inspection.durable;
+            status.log_bytes = inspection.bytes;
+        }
+        status
+    }
+}
+
+#[async_trait]
+impl Controlled for Board {
+    async fn status(&self) -> Status {
+        self.now()
+    }
+
+    async fn tail(&self, filter: &Filter) -> Result<Box<dyn Subscription>> {
+        match &self.transport {
+            Some(transport) => transport.subscribe(filter).await,
+            None => Err(Error::new(ErrorKind::Unsupported, "tail").detail("this process decodes nothing")),
+        }
+    }
+
+    async fn resync(&self, feed: &str, symbol: Symbol) -> Result<()> {
+        let found = self.recorded.iter().find(|recorded| recorded.name().as_str() == feed);
+        found.ok_or_else(|| Error::new(ErrorKind::NotFound, "resync").with("feed", feed))?.resync(symbol)
+    }
+
+    fn stop(&self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,434 @@
+//! The command line of `ssmd`: what can be typed, and the help that teaches it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use ssmd_core::Day;
+
+/// Stupid simple market data: records exchange feeds, archives them, proves what it has, and replays it.
+///
+/// Try it with no account and no network: ssmd up --sim
+#[derive(Debug, Parser)]
+#[command(name = "ssmd", version, propagate_version = true, after_help = AFTER)]
+pub struct Cli {
+    /// Write logs as JSON lines.
+    #[arg(long, global = true)]
+    pub log_json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER: &str = "\
+Examples:
+  ssmd up --sim --for 30s                                record a simulated exchange for half a minute
+  ssmd up -c environment.yaml                            record what the document declares
+  ssmd verify --store file:./ssmd-data/store             prove that everything recorded is there and unchanged
+  ssmd cat --store file:./ssmd-data/store --feed kraken --day 2026-08-01 --format raw | head
+
+Exit codes: 0 fine, 1 failed, 2 usage, 3 damage found or nothing found, 69 unavailable, 75 busy, 78 bad document.";
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Record: connector, log, archiver and store in one process, with a live view.
+    Up(Up),
+    /// Validate an environment document; says everything that is wrong at once.
+    Check(Check),
+    /// Work with environments.
+    #[command(subcommand)]
+    Env(EnvCommand),
+    /// What feeds there are.
+    #[command(subcommand)]
+    Feed(FeedCommand),
+    /// Serve a venue's protocol on loopback: a market model, or recorded frames.
+    Sim(Sim),
+    /// Print records as they are decoded by what runs in the data folder.
+    Tail(Tail),
+    /// How what runs in the data folder is doing.
+    Status(Running),
+    /// List what an archive holds.
+    Ls(Ls),
+    /// Print what was received on a day, byte for byte.
+    Cat(Cat),
+    /// Print the received frames of a day that contain a text or match a pattern.
+    Grep(Grep),
+    /// Print every known hole of a day, with cause, bounds and evidence.
+    Gaps(Selection),
+    /// Prove an archive: every commit, object, line, frame number and book checksum.
+    Verify(Verify),
+    /// Decode a day of the archive again, at the speed it happened, faster, or as fast as possible.
+    Replay(Replay),
+    /// Put play files into an archive.
+    Import(Import),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Flags of every daemon.
+#[derive(Clone, Debug, Args)]
+pub struct Daemon {
+    /// The environment document; without it: live Kraken BTC/USD and ETH/USD.
+    #[arg(short = 'c', long, value_name = "FILE", env = "SSMD_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The folder for log, store and control socket. Paths of the document that lie in ./ssmd-data move with it.
+    #[arg(long, value_name = "DIR", default_value = "./ssmd-data", env = "SSMD_DATA")]
+    pub data: PathBuf,
+    /// Serve /health, /health/ready and /metrics here.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Stop after this long (30s, 5m, 1h).
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub run_for: Option<Duration>,
+    /// Print the summary as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// When a recorder stops by itself.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Until {
+    /// Stop when no frame but heartbeats has come for this long, counted from the first frame.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub until_idle: Option<Duration>,
+}
+
+/// `ssmd-connector`: records feeds into local logs. `ssmd-archiver` makes an archive of them.
+#[derive(Debug, Parser)]
+#[command(name = "ssmd-connector", version)]
+pub struct Connector {
+    /// What every daemon takes.
+    #[command(flatten)]
+    pub daemon: Daemon,
+    /// When to stop by itself.
+    #[command(flatten)]
+    pub until: Until,
+    /// Write logs as JSON lines.
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+/// `ssmd-archiver`: makes an archive of the local logs that `ssmd-connector` writes, and tells them what they may
+/// forget.
+#[derive(Debug, Parser)]
+#[command(name = "ssmd-archiver", version)]
+pub struct Archiver {
+    /// What every daemon takes.
+    #[command(flatten)]
+    pub daemon: Daemon,
+    /// Archive what is durable now, and end.
+    #[arg(long, conflicts_with = "run_for")]
+    pub once: bool,
+    /// Write logs as JSON lines.
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+/// `ssmd up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// What every daemon takes.
+    #[command(flatten)]
+    pub daemon: Daemon,
+    /// When to stop by itself.
+    #[command(flatten)]
+    pub until: Until,
+    /// Record a simulated exchange instead of the real one.
+    #[arg(long)]
+    pub sim: bool,
+    /// The simulated market's messages a second.
+    #[arg(long, value_name = "N", default_value_t = 500, requires = "sim")]
+    pub sim_rate: u32,
+    /// The simulated market's seed.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "sim")]
+    pub sim_seed: u64,
+}
+
+/// `ssmd check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The environment document.
+    #[arg(value_name = "FILE", required_unless_present = "config")]
+    pub file: Option<PathBuf>,
+    /// The same, as other commands spell it.
+    #[arg(short = 'c', long, value_name = "FILE", conflicts_with = "file")]
+    pub config: Option<PathBuf>,
+    /// Print problems as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ssmd env`.
+#[derive(Debug, Subcommand)]
+pub enum EnvCommand {
+    /// The same as `ssmd check`.
+    Validate(Check),
+}
+
+/// `ssmd feed`.
+#[derive(Debug, Subcommand)]
+pub enum FeedCommand {
+    /// The venues, their channels and their limits.
+    List {
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `ssmd sim`.
+#[derive(Debug, Args)]
+pub struct Sim {
+    /// Whose protocol to speak.
+    #[arg(long, default_value = "kraken")]
+    pub feed: String,
+    /// Where to listen: a loopback address.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Play recorded frames, in the order of the files, instead of a market model.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["symbols", "rate", "seed"])]
+    pub play: Vec<PathBuf>,
+    /// How fast to play: 1 as recorded, N times that, or max.
+    #[arg(long, value_name = "1|N|max", default_value = "1", value_parser = speed)]
+    pub speed: Speed,
+    /// The model's symbols.
+    #[arg(long, value_name = "SYMBOL", value_delimiter = ',')]
+    pub symbols: Vec<String>,
+    /// The model's messages a second, over all symbols.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub rate: u32,
+    /// The model's seed: the same seed makes the same market.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Write every text frame that was sent, with its connection's number.
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// After the last played frame: close, drain, write the log, exit 0.
+    #[arg(long, requires = "play")]
+    pub exit_when_done: bool,
+}
+
+/// What runs in a data folder.
+#[derive(Debug, Args)]
+pub struct Running {
+    /// The folder it was started with.
+    #[arg(long, value_name = "DIR", default_value = "./ssmd-data", env = "SSMD_DATA")]
+    pub data: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ssmd tail`.
+#[derive(Debug, Args)]
+pub struct Tail {
+    /// The folder it was started with.
+    #[arg(long, value_name = "DIR", default_value = "./ssmd-data", env = "SSMD_DATA")]
+    pub data: PathBuf,
+    /// Only records whose subject matches: ENV.FEED.record.TYPE.SYMBOL, `*` for one part, `>` for the rest.
+    #[arg(default_value = ">")]
+    pub filter: String,
+}
+
+/// An archive.
+#[derive(Clone, Debug, Args)]
+pub struct StoreArgs {
+    /// Where the archive is: file:PATH.
+    #[arg(long, value_name = "URL", default_value = "file:./ssmd-data/store", env = "SSMD_STORE")]
+    pub store: String,
+}
+
+/// `ssmd ls`.
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// The archive.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Only this feed, with its days.
+    #[arg(long)]
+    pub feed: Option<String>,
+    /// Only this day, with its segments.
+    #[arg(long, alias = "date", requires = "feed")]
+    pub day: Option<Day>,
+    /// Print one JSON array.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A part of an archive.
+#[derive(Clone, Debug, Args)]
+pub struct Selection {
+    /// The archive.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The feed.
+    #[arg(long)]
+    pub feed: String,
+    /// The UTC day.
+    #[arg(long, alias = "date")]
+    pub day: Day,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ssmd cat`.
+#[derive(Debug, Args)]
+pub struct Cat {
+    /// The archive.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The feed.
+    #[arg(long)]
+    pub feed: String,
+    /// The UTC day.
+    #[arg(long, alias = "date")]
+    pub day: Day,
+    /// How to print: `raw` is each frame on a line, `play` a play file, `entries` the archive's own lines.
+    #[arg(long, value_enum, default_value_t = CatFormat::Raw)]
+    pub format: CatFormat,
+    /// Print also what we sent.
+    #[arg(long)]
+    pub sent: bool,
+    /// Only this connection.
+    #[arg(long, value_name = "C")]
+    pub connection: Option<u64>,
+}
+
+/// Forms of `ssmd cat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CatFormat {
+    /// Each frame as it was received, and a newline.
+    Raw,
+    /// JSON lines `{"t":…,"c":…,"raw":…}`.
+    Play,
+    /// The archive's own lines, with what is no frame.
+    Entries,
+}
+
+/// `ssmd grep`.
+#[derive(Debug, Args)]
+pub struct Grep {
+    /// The pattern: a regular expression, or a text with --fixed.
+    pub pattern: String,
+    /// The archive.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The feed.
+    #[arg(long)]
+    pub feed: String,
+    /// The UTC day.
+    #[arg(long, alias = "date")]
+    pub day: Day,
+    /// The pattern is a plain text.
+    #[arg(short = 'F', long)]
+    pub fixed: bool,
+    /// Search also what we sent.
+    #[arg(long)]
+    pub sent: bool,
+    /// Print only how many frames match.
+    #[arg(long)]
+    pub count: bool,
+}
+
+/// `ssmd verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The archive.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Only this feed.
+    #[arg(long)]
+    pub feed: Option<String>,
+    /// Print the report as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ssmd replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The archive.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The feed.
+    #[arg(long)]
+    pub feed: String,
+    /// The UTC day.
+    #[arg(long, alias = "date")]
+    pub day: Day,
+    /// How fast: 1 as it happened, N times that, or max.
+    #[arg(long, value_name = "1|N|max", default_value = "max", value_parser = speed)]
+    pub speed: Speed,
+    /// How to print the records.
+    #[arg(long, value_enum, default_value_t = RecordFormat::Json)]
+    pub format: RecordFormat,
+    /// Only these types of records.
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    pub types: Vec<String>,
+    /// Only this symbol.
+    #[arg(long)]
+    pub symbol: Option<String>,
+}
+
+/// Forms of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RecordFormat {
+    /// JSON lines.
+    Json,
+    /// A stream of Cap'n Proto messages.
+    Capnp,
+    /// Nothing: only count.
+    None,
+}
+
+/// `ssmd import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Play files: JSON lines, plain, gzip or zstd.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// The archive.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The feed they came from.
+    #[arg(long)]
+    pub feed: String,
+    /// The day for frames whose receive time is not known.
+    #[arg(long, alias = "date")]
+    pub day: Option<Day>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How fast time passes in a replay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// This many times as fast as it happened.
+    Times(u32),
+    /// As fast as the machine can.
+    Max,
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    match text {
+        "max" => Ok(Speed::Max),
+        _ => match text.trim_end_matches(['x', '×']).parse() {
+            Ok(times) if times > 0 => Ok(Speed::Times(times)),
+            _ => Err("write 1, another whole number, or max".to_owned()),
+        },
+    }
+}
+
+/// Reads `30s`, `5m`, `1h30m`, `250ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let signed: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}; write 30s, 5m or 1h"))?;
+    Duration::try_from(signed).map_err(|_| "a duration cannot be below zero".to_owned())
+}

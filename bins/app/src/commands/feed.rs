@@ -1,0 +1,58 @@
+//! `ssmd feed list`.
+
+use ssmd_feeds::{VENUES, VenueInfo};
+
+use crate::exit::Exit;
+use crate::output::{Out, Outcome};
+
+/// Prints the venues, their channels and their limits.
+pub fn list(json: bool) -> Outcome {
+    let mut out = Out::new();
+    if json {
+        out.json(&VENUES.iter().map(describe).collect::<Vec<_>>())?;
+    } else {
+        for venue in VENUES {
+            let key = if venue.needs_key { "needs a key" } else { "needs no key" };
+            out.line(format_args!("{}: {} ({key})", venue.name, venue.summary))?;
+            out.line(format_args!("  {}  {}", venue.url, venue.rest.unwrap_or("")))?;
+            for channel in venue.channels {
+                let options = match channel.options {
+                    [] => String::new(),
+                    options => format!(" [:{}]", options.join("|")),
+                };
+                out.line(format_args!("  {:<11} {}{options}", channel.name, channel.summary))?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(Exit::Ok)
+}
+
+fn describe(venue: &VenueInfo) -> serde_json::Value {
+    let channels: Vec<_> = venue
+        .channels
+        .iter()
+        .map(|channel| {
+            serde_json::json!({
+                "name": channel.name,
+                "summary": channel.summary,
+                "options": channel.options,
+                "default_option": channel.default_option,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "name": venue.name,
+        "summary": venue.summary,
+        "url": venue.url,
+        "rest": venue.rest,
+        "needs_key": venue.needs_key,
+        "docs": venue.docs,
+        "channels": channels,
+        "limits": {
+            "topics_per_session": venue.limits.topics_per_session,
+            "connects": venue.limits.connects,
+            "connects_window_seconds": venue.limits.connects_window.as_secs(),
+        },
+    })
+}

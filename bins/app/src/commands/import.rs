@@ -1,0 +1,54 @@
+//! `ssmd import`: play files into an archive.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use ssmd_core::environment::StoreSpec;
+use ssmd_core::{Error, ErrorKind, FeedName, ManualClock, Metrics, Origin, SystemClock};
+use ssmd_storage::import;
+use ssmd_storage::play::PlayReader;
+
+use crate::cli::Import;
+use crate::exit::Exit;
+use crate::output::{Out, Outcome};
+use crate::status::grouped;
+
+/// Imports play files as the log of a new origin.
+pub async fn run(args: &Import) -> Outcome {
+    let feed: FeedName = args.feed.parse()?;
+    ssmd_feeds::decoder(&feed)?;
+    let mut files = Vec::with_capacity(args.files.len());
+    for path in &args.files {
+        let file = File::open(path)
+            .map_err(|cause| Error::io("open play file", cause).with("file", path.display()))?;
+        files.push(PlayReader::new(file)?);
+    }
+    let store = ssmd_storage::open(&StoreSpec::parse(&args.store.store)?, Path::new("."))?;
+    let clock: Arc<dyn ssmd_core::Clock> = match args.day {
+        Some(day) => Arc::new(ManualClock::new(day.start())),
+        None => Arc::new(SystemClock::new()),
+    };
+    let origin = Origin::new_random();
+    let options = import::Options { feed: feed.clone(), origin, compression: Default::default() };
+    let summary = import::import(store, files, options, clock, Metrics::new()).await?;
+    if summary.entries == 0 {
+        return Err(Error::new(ErrorKind::Invalid, "import").detail("there is no frame in these files").into());
+    }
+    let mut out = Out::new();
+    if args.json {
+        out.json(&serde_json::json!({
+            "feed": feed, "origin": origin, "entries": summary.entries, "objects": summary.objects,
+            "commits": summary.commits, "bytes": summary.bytes,
+        }))?;
+    } else {
+        out.line(format_args!(
+            "{} entries into {} objects, {} commits, as origin {origin}",
+            grouped(summary.entries),
+            grouped(summary.objects),
+            grouped(summary.commits),
+        ))?;
+    }
+    out.flush()?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,53 @@
+//! The commands of `ssmd`, one file each.
+
+mod archive;
+mod cat;
+mod check;
+mod feed;
+mod gaps;
+mod grep;
+mod import;
+mod ls;
+mod replay;
+mod sim;
+mod tail;
+pub mod up;
+mod verify;
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Command, EnvCommand, FeedCommand};
+use crate::exit::Exit;
+use crate::logs;
+use crate::output::{Out, Outcome};
+
+/// Runs what was typed.
+pub async fn run(cli: Cli) -> Outcome {
+    let json = cli.log_json;
+    if !matches!(cli.command, Command::Up(_)) {
+        logs::start(json, !matches!(cli.command, Command::Sim(_)));
+    }
+    match cli.command {
+        Command::Up(args) => up::run(args, json).await,
+        Command::Check(args) | Command::Env(EnvCommand::Validate(args)) => check::run(&args),
+        Command::Feed(FeedCommand::List { json }) => feed::list(json),
+        Command::Sim(args) => sim::run(args).await,
+        Command::Tail(args) => tail::run(&args).await,
+        Command::Status(args) => tail::status(&args).await,
+        Command::Ls(args) => ls::run(&args).await,
+        Command::Cat(args) => cat::run(&args).await,
+        Command::Grep(args) => grep::run(&args).await,
+        Command::Gaps(args) => gaps::run(&args).await,
+        Command::Verify(args) => verify::run(&args).await,
+        Command::Replay(args) => replay::run(&args).await,
+        Command::Import(args) => import::run(&args).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ssmd", &mut script);
+            let mut out = Out::new();
+            out.bytes(&script)?;
+            out.flush()?;
+            Ok(Exit::Ok)
+        }
+    }
+}

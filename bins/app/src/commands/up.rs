@@ -1,0 +1,48 @@
+//! `ssmd up`, and what every recording command does around a run.
+
+use std::io::IsTerminal;
+
+use crate::cli::Up;
+use crate::daemon::{self, Plan, Role};
+use crate::exit::Exit;
+use crate::folder::Folder;
+use crate::output::{Out, Outcome};
+use crate::{environment, logs};
+
+/// Records everything that the environment declares.
+pub async fn run(args: Up, log_json: bool) -> Outcome {
+    let environment = environment::load(args.daemon.config.as_deref())?;
+    if std::io::stdout().is_terminal() && !args.daemon.json {
+        let folder = Folder::create(&args.daemon.data)?;
+        logs::start_in_file(log_json, &folder.path().join("up.log"))?;
+    } else {
+        logs::start(log_json, false);
+    }
+    record(Plan {
+        role: Role::Up,
+        environment,
+        flags: args.daemon,
+        until_idle: args.until.until_idle,
+        once: false,
+        simulate: args.sim.then_some((args.sim_rate, args.sim_seed)),
+    })
+    .await
+}
+
+/// Runs a daemon and prints what it did.
+pub async fn record(plan: Plan) -> Outcome {
+    let json = plan.flags.json;
+    let status = daemon::run(plan).await?;
+    let mut out = Out::new();
+    if json {
+        out.json(&status)?;
+    } else {
+        out.line(format_args!("{:.1} s, archive at {}", status.seconds, status.store))?;
+        for feed in &status.feeds {
+            out.line(feed.line())?;
+        }
+        out.line(format_args!("prove it: ssmd verify --store {}", status.store))?;
+    }
+    out.flush()?;
+    Ok(Exit::Ok)
+}

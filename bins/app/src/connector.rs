@@ -1,0 +1,279 @@
+//! Feeds to logs: for each feed of an environment its log, its capture, and the live decoder behind it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ssmd_core::environment::{Environment, FeedSpec};
+use ssmd_core::metrics::{self, Gauge};
+use ssmd_core::{
+    Clock, DecodeCounts, EnvironmentName, Error, ErrorKind, Evidence, FeedName, GapCause, Metrics, Record, Result,
+    SessionId, Start, Subject, Symbol, Tasks, Transport,
+};
+use ssmd_feeds::capture::{Capture, CaptureOptions, CaptureStatus};
+use ssmd_feeds::live::{Live, LiveOptions, MakeMessages};
+use ssmd_feeds::{Dialer, OpenContext, Subscriptions};
+use ssmd_transport::log::{self, Log};
+use ssmd_transport::memory::MemoryTransport;
+use tokio::sync::{mpsc, watch};
+
+use crate::folder::Folder;
+use crate::status::FeedStatus;
+
+/// How long captures may take to close their sessions and reach the disk.
+const CAPTURE_STOPS_WITHIN: Duration = Duration::from_secs(30);
+/// How long decoders may take to reach what was captured.
+const LIVE_STOPS_WITHIN: Duration = Duration::from_secs(15);
+/// Symbols that wait to be resynced; a decoder asks again with the next bad update.
+const RESYNCS_MAX: usize = 1024;
+
+/// Every feed of an environment, being recorded.
+pub struct Connector {
+    feeds: Vec<Arc<Recorded>>,
+    captures: Tasks,
+    decoders: Tasks,
+    transport: Arc<MemoryTransport>,
+    clock: Arc<dyn Clock>,
+}
+
+/// One feed, being recorded.
+pub struct Recorded {
+    name: FeedName,
+    log: Log,
+    capture: Arc<CaptureStatus>,
+    counts: watch::Receiver<DecodeCounts>,
+    resync: mpsc::Sender<Symbol>,
+    lag: Gauge,
+    /// Frames received in the last second, as the sampler saw it.
+    rate: Arc<AtomicU64>,
+}
+
+impl Connector {
+    /// Opens every log and begins to record.
+    ///
+    /// # Errors
+    /// `Denied` if another process records into the same folder; what feeds say of their configuration.
+    pub async fn start(
+        environment: &Environment,
+        folder: &Folder,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Result<Self> {
+        let mut connector = Self {
+            feeds: Vec::new(),
+            captures: Tasks::new(),
+            decoders: Tasks::new(),
+            transport: Arc::new(MemoryTransport::new()),
+            clock,
+        };
+        for spec in &environment.feeds {
+            let recorded = connector.record(&environment.name, spec, folder, &metrics).await?;
+            connector.feeds.push(Arc::new(recorded));
+        }
+        Ok(connector)
+    }
+
+    async fn record(
+        &mut self,
+        environment: &EnvironmentName,
+        spec: &FeedSpec,
+        folder: &Folder,
+        metrics: &Metrics,
+    ) -> Result<Recorded> {
+        let subscriptions = Subscriptions::default();
+        let tls = ssmd_feeds::tls::client_config(None)?;
+        let context = OpenContext {
+            dial: Arc::new(Dialer::new(Arc::clone(&tls), spec.allow_plaintext)),
+            tls,
+            clock: Arc::clone(&self.clock),
+            subscriptions: subscriptions.clone(),
+        };
+        let feed = ssmd_feeds::open(spec, &context)?;
+        let options = log::Options::default();
+        let log = Log::open(&folder.log(&spec.name), &spec.name, options, Arc::clone(&self.clock)).await?;
+        let position = log.position();
+        let capture = Capture::new(CaptureOptions {
+            feed: Arc::clone(&feed),
+            journal: Arc::new(log.clone()),
+            origin: log.origin(),
+            next: position.next,
+            next_session: SessionId(position.next_session),
+            day: position.day,
+            last: position.last.map(|last| Evidence {
+                at: last.at,
+                session: last.session,
+                index: last.index,
+                shown: None,
+            }),
+            last_cause: if position.clean { GapCause::Planned } else { GapCause::Crash },
+            clock: Arc::clone(&self.clock),
+            metrics: metrics.clone(),
+            subscriptions,
+            // Jitter must differ between processes that start together.
+            seed: self.clock.now().nanos().cast_unsigned() ^ u64::from(std::process::id()),
+        });
+        let (resync, resyncs) = mpsc::channel(RESYNCS_MAX);
+        let live = Live::new(LiveOptions {
+            feed,
+            journal: Arc::new(log.clone()),
+            start: Start::After([(log.origin(), position.next - 1)].into()),
+            live: (log.origin(), SessionId(position.next_session)),
+            resync: resync.clone(),
+            publish: Some((Arc::clone(&self.transport) as Arc<dyn Transport>, messages(environment, &spec.name))),
+            clock: Arc::clone(&self.clock),
+            metrics: metrics.clone(),
+        });
+        let recorded = Recorded {
+            name: spec.name.clone(),
+            log,
+            capture: capture.status(),
+            counts: live.counts(),
+            resync,
+            lag: metrics.gauge(&metrics::LAG, &[spec.name.as_str()]),
+            rate: Arc::default(),
+        };
+        let stop = self.captures.token();
+        self.captures.spawn("capture", async move { capture.run(stop, resyncs).await.map(drop) });
+        self.decoders.spawn("decode", live.run(self.decoders.token()));
+        let sampler = sample(Arc::clone(&recorded.capture), Arc::clone(&recorded.rate), Arc::clone(&self.clock));
+        let stop = self.decoders.token();
+        self.decoders.spawn("sample rate", async move {
+            tokio::select! {
+                () = stop.cancelled() => Ok(()),
+                never = sampler => match never {},
+            }
+        });
+        Ok(recorded)
+    }
+
+    /// The feeds.
+    pub fn feeds(&self) -> &[Arc<Recorded>] {
+        &self.feeds
+    }
+
+    /// Where records are told as they are decoded, on subjects `{environment}.{feed}.record.{type}.{symbol}`.
+    pub fn transport(&self) -> Arc<dyn Transport> {
+        Arc::clone(&self.transport) as Arc<dyn Transport>
+    }
+
+    /// Waits until a task failed, or every capture has ended by itself.
+    ///
+    /// # Errors
+    /// The first failure.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn wait(&mut self) -> Result<()> {
+        tokio::select! {
+            biased;
+            decoded = self.decoders.wait() => decoded,
+            captured = self.captures.wait() => captured,
+        }
+    }
+
+    /// Closes every session, waits until everything heard is durable and decoded. The logs stay open.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub async fn stop(&mut self) -> Result<()> {
+        let captured = std::mem::take(&mut self.captures).stop(CAPTURE_STOPS_WITHIN, Arc::clone(&self.clock)).await;
+        let decoded = std::mem::take(&mut self.decoders).stop(LIVE_STOPS_WITHIN, Arc::clone(&self.clock)).await;
+        captured.and(decoded)
+    }
+
+    /// Closes the logs, so that the next start knows that nothing is missing.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub async fn close(&self) -> Result<()> {
+        let mut first = Ok(());
+        for feed in &self.feeds {
+            first = first.and(feed.log.close().await);
+        }
+        first
+    }
+}
+
+impl Recorded {
+    /// Its name.
+    pub fn name(&self) -> &FeedName {
+        &self.name
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// When something other than a heartbeat last came, on the connector's monotonic clock.
+    pub fn last_activity(&self) -> Option<Duration> {
+        self.capture.last_activity()
+    }
+
+    /// Asks for a fresh start of one book.
+    ///
+    /// # Errors
+    /// `Full` if too many are waiting already.
+    pub fn resync(&self, symbol: Symbol) -> Result<()> {
+        self.resync.try_send(symbol).map_err(|_| Error::new(ErrorKind::Full, "ask for resync"))
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> FeedStatus {
+        let (figures, counts, missing) = (self.capture.figures(), *self.counts.borrow(), self.capture.missing());
+        FeedStatus {
+            feed: self.name.to_string(),
+            sessions: figures.sessions,
+            reconnects: figures.reconnects,
+            frames: figures.frames,
+            bytes: figures.bytes,
+            frames_per_second: self.rate.load(Ordering::Relaxed) as f64,
+            gaps: figures.gaps,
+            overflowed: figures.overflowed,
+            subscriptions_missing: missing.topics as u64,
+            refused: missing.refused.into_iter().map(|(topic, why)| format!("{topic}: {why}")).collect(),
+            records: counts.records,
+            unknown: counts.unknown,
+            malformed: counts.malformed,
+            books_verified: counts.books_verified,
+            books_failed: counts.books_failed,
+            durable: self.log.durable(),
+            log_bytes: self.log.bytes(),
+            lag_seconds: self.lag.get(),
+            ..FeedStatus::default()
+        }
+    }
+}
+
+async fn sample(
+    capture: Arc<CaptureStatus>,
+    rate: Arc<AtomicU64>,
+    clock: Arc<dyn Clock>,
+) -> std::convert::Infallible {
+    let (mut at, mut frames) = (clock.elapsed(), capture.figures().frames);
+    loop {
+        clock.sleep(Duration::from_secs(1)).await;
+        let (now, total) = (clock.elapsed(), capture.figures().frames);
+        let seconds = now.saturating_sub(at).as_secs_f64().max(0.001);
+        rate.store(((total - frames) as f64 / seconds).round() as u64, Ordering::Relaxed);
+        (at, frames) = (now, total);
+    }
+}
+
+/// Records as JSON lines, on a subject that says what they are.
+fn messages(environment: &EnvironmentName, feed: &FeedName) -> MakeMessages {
+    let (environment, feed) = (environment.clone(), feed.clone());
+    Arc::new(move |record: &Record, out| {
+        let symbol = record.header.symbol.as_ref().map_or_else(|| "_".to_owned(), Symbol::token);
+        let tokens =
+            [environment.as_str(), feed.as_str(), "record", record.body.record_type().word(), symbol.as_str()];
+        match Subject::new(tokens) {
+            Ok(subject) => {
+                let mut payload = Vec::with_capacity(256);
+                ssmd_core::codec::json::encode(record, &feed, &mut payload);
+                out.push(ssmd_core::Message { subject, headers: Vec::new(), payload: payload.into() });
+            }
+            Err(error) => tracing::error!(%error, "a record has no subject"),
+        }
+    })
+}

@@ -1,0 +1,196 @@
+//! The control socket in the data folder, through which other commands talk to what runs.
+//!
+//! A client sends one JSON line, a [`Request`], and reads JSON lines until the other side closes.
+//! Whoever may write into the data folder may talk to it; it is bound to no network.
+
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use ssmd_core::{Delivery, Error, ErrorKind, Filter, Result, Subscription, Symbol, Tasks};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::status::Status;
+
+/// The longest request, in bytes.
+const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+/// How long a client may take to send its request, and what runs to answer the first line.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Names of the sockets, by the role of the process that listens.
+pub const ROLES: [&str; 3] = ["up", "connector", "archiver"];
+
+/// What can be asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// One line: a [`Status`].
+    Status,
+    /// Records as they are decoded, one line each, whose subjects match the filter.
+    Tail {
+        /// A subject filter.
+        filter: String,
+    },
+    /// Asks for a fresh start of one symbol's book.
+    Resync {
+        /// The feed.
+        feed: String,
+        /// The venue's name of the symbol.
+        symbol: String,
+    },
+    /// Drains and stops, as SIGTERM does.
+    Stop,
+}
+
+/// What runs, as seen by the socket.
+#[async_trait]
+pub trait Controlled: Send + Sync {
+    /// How it is doing.
+    async fn status(&self) -> Status;
+    /// Records as they are decoded.
+    ///
+    /// # Errors
+    /// `Unsupported` if this process decodes nothing.
+    async fn tail(&self, filter: &Filter) -> Result<Box<dyn Subscription>>;
+    /// Asks for a fresh start of one book.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such feed.
+    async fn resync(&self, feed: &str, symbol: Symbol) -> Result<()>;
+    /// Begins to stop.
+    fn stop(&self);
+}
+
+/// Binds the socket of `role` in the data folder. A socket that nobody listens on is replaced.
+///
+/// # Errors
+/// `Conflict` if another process of that role runs in the same folder.
+pub async fn bind(data: &Path, role: &str) -> Result<UnixListener> {
+    let failed = |cause| Error::io("open control socket", cause).with("folder", data.display());
+    let (short, _folder) = short_path(data, role).map_err(failed)?;
+    if UnixStream::connect(&short).await.is_ok() {
+        return Err(Error::new(ErrorKind::Conflict, "open control socket")
+            .detail(format!("another ssmd ({role}) runs in this folder"))
+            .with("folder", data.display())
+            .hint("stop it, or choose another folder with --data"));
+    }
+    match std::fs::remove_file(&short) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(failed(cause)),
+        _ => UnixListener::bind(&short).map_err(failed),
+    }
+}
+
+/// A socket's path may have about 100 bytes, a data folder's may be longer: go through the open folder.
+fn short_path(data: &Path, role: &str) -> std::io::Result<(PathBuf, std::fs::File)> {
+    let folder = std::fs::File::open(data)?;
+    let direct = data.join(format!("{role}.sock"));
+    if direct.as_os_str().len() < 100 {
+        return Ok((direct, folder));
+    }
+    Ok((PathBuf::from(format!("/proc/self/fd/{}/{role}.sock", folder.as_raw_fd())), folder))
+}
+
+/// Serves until `stop`.
+///
+/// # Errors
+/// None today: what fails concerns one client only.
+pub async fn serve(listener: UnixListener, what: Arc<dyn Controlled>, stop: CancellationToken) -> Result<()> {
+    let mut clients = Tasks::under(&stop);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            Some(_) = clients.next(), if !clients.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((socket, _)) = accepted else { continue };
+        let (what, stop) = (Arc::clone(&what), clients.token());
+        clients.spawn("control client", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                ended = answer(socket, what) => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "control client");
+                    }
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
+async fn answer(socket: UnixStream, what: Arc<dyn Controlled>) -> Result<()> {
+    let (read, mut write) = socket.into_split();
+    let mut line = String::new();
+    let mut read = BufReader::new(read.take(REQUEST_BYTES_MAX));
+    read.read_line(&mut line).await.map_err(|cause| Error::io("read control request", cause))?;
+    let reply = match serde_json::from_str(&line) {
+        Err(cause) => Err(Error::new(ErrorKind::Invalid, "read control request").because(cause)),
+        Ok(Request::Status) => Ok(json_line(&what.status().await)),
+        Ok(Request::Stop) => {
+            what.stop();
+            Ok(json_line(&serde_json::json!({ "ok": true })))
+        }
+        Ok(Request::Resync { feed, symbol }) => match Symbol::new(&symbol) {
+            Err(error) => Err(error),
+            Ok(symbol) => {
+                what.resync(&feed, symbol).await.map(|()| json_line(&serde_json::json!({ "ok": true })))
+            }
+        },
+        Ok(Request::Tail { filter }) => match tail(what.as_ref(), &filter, &mut write).await {
+            Ok(()) => return Ok(()),
+            Err(error) => Err(error),
+        },
+    };
+    let text = reply.unwrap_or_else(|error| json_line(&serde_json::json!({ "error": error.to_string() })));
+    send(&mut write, text.as_bytes()).await
+}
+
+async fn tail(what: &dyn Controlled, filter: &str, write: &mut (impl AsyncWriteExt + Unpin)) -> Result<()> {
+    let mut subscription = what.tail(&filter.parse()?).await?;
+    loop {
+        let mut line = match subscription.next().await? {
+            Delivery::Message(message) => message.payload.to_vec(),
+            Delivery::Lost(lost) => json_line(&serde_json::json!({ "lost": lost })).into_bytes(),
+        };
+        if line.last() != Some(&b'\n') {
+            line.push(b'\n');
+        }
+        if send(write, &line).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn send(write: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) -> Result<()> {
+    write.write_all(bytes).await.map_err(|cause| Error::io("answer control request", cause))
+}
+
+fn json_line(value: &impl Serialize) -> String {
+    // The answers are plain JSON of ours; were one not, the client would see an empty line.
+    serde_json::to_string(value).unwrap_or_default() + "\n"
+}
+
+/// Sends a request to the process of `role` in the data folder, and gives the lines of its answer.
+///
+/// # Errors
+/// `Unavailable` if no such process runs there.
+pub async fn ask(data: &Path, role: &str, request: &Request) -> Result<Lines<BufReader<UnixStream>>> {
+    let absent = |cause: std::io::Error| {
+        Error::new(ErrorKind::Unavailable, "talk to a running ssmd")
+            .with("folder", data.display())
+            .with("role", role)
+            .because(cause)
+            .hint("start one with `ssmd up`, or name its folder with --data")
+    };
+    let (path, _folder) = short_path(data, role).map_err(absent)?;
+    let mut socket = UnixStream::connect(path).await.map_err(absent)?;
+    let line = serde_json::to_string(request)
+        .map_err(|cause| Error::new(ErrorKind::Bug, "write control request").because(cause))?;
+    send(&mut socket, (line + "\n").as_bytes()).await?;
+    Ok(BufReader::new(socket).lines())
+}

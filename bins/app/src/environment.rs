@@ -1,0 +1,25 @@
+//! Finding and reading the environment document.
+
+use std::path::Path;
+
+use ssmd_core::Error;
+use ssmd_core::environment::Environment;
+
+use crate::output::Stopped;
+
+/// Reads the document, or gives the built-in environment where none is named.
+///
+/// # Errors
+/// Every problem of the document at once; `NotFound` for a file that is not there.
+pub fn load(path: Option<&Path>) -> Result<Environment, Stopped> {
+    let words = ssmd_feeds::vocabulary();
+    let Some(path) = path else {
+        return Ok(Environment::builtin(&words)?);
+    };
+    let text = std::fs::read(path).map_err(|cause| {
+        Error::io("read environment", cause)
+            .with("file", path.display())
+            .hint("name the document with -c FILE; `ssmd check FILE` says what is wrong with it")
+    })?;
+    Ok(Environment::parse(&text, &path.display().to_string(), &words)?)
+}

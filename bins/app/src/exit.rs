@@ -1,0 +1,58 @@
+//! Exit codes, in one table. `docs/cli.md` prints it, and a test compares the two.
+
+use std::process::ExitCode;
+
+use ssmd_core::{Error, ErrorKind};
+
+/// How a command ended, for scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what it was asked to.
+    Ok,
+    /// It failed; standard error says why.
+    Failed,
+    /// The command line makes no sense.
+    Usage,
+    /// `verify` found damage; `grep` found nothing.
+    Found,
+    /// Something else is needed that is not there: a venue, a store, a running recorder.
+    Unavailable,
+    /// Somebody else holds what this needs alone: a log, a port. Later it may work.
+    Busy,
+    /// The environment document, or a name in it, is wrong.
+    Config,
+}
+
+impl Exit {
+    /// Every code with its number and meaning.
+    pub const TABLE: [(Self, u8, &'static str); 7] = [
+        (Self::Ok, 0, "it did what it was asked to"),
+        (Self::Failed, 1, "it failed; standard error says why"),
+        (Self::Usage, 2, "the command line makes no sense"),
+        (Self::Found, 3, "`verify` found damage; `grep` found nothing"),
+        (Self::Unavailable, 69, "something it needs is not there: a venue, a store, a running recorder"),
+        (Self::Busy, 75, "somebody else holds what it needs alone: a log, a port; try later"),
+        (Self::Config, 78, "the environment document is wrong; every problem is printed"),
+    ];
+
+    /// The number the shell sees.
+    pub fn number(self) -> u8 {
+        Self::TABLE.iter().find(|(exit, ..)| *exit == self).map_or(1, |(_, number, _)| *number)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.number())
+    }
+}
+
+impl From<&Error> for Exit {
+    fn from(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::Timeout => Self::Unavailable,
+            ErrorKind::Denied | ErrorKind::Conflict => Self::Busy,
+            _ => Self::Failed,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The data folder: where a recorder keeps its logs, its store and its control socket.
+
+use std::path::{Path, PathBuf};
+
+use ssmd_core::environment::StoreSpec;
+use ssmd_core::{Error, FeedName, Result};
+
+/// The folder that documents and commands mean unless they are told another.
+pub const DEFAULT: &str = "./ssmd-data";
+
+/// A data folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes the folder if it is not there.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn create(path: &Path) -> Result<Self> {
+        std::fs::create_dir_all(path)
+            .map_err(|cause| Error::io("create data folder", cause).with("folder", path.display()))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where a feed's log is.
+    pub fn log(&self, feed: &FeedName) -> PathBuf {
+        self.0.join("log").join(feed.as_str())
+    }
+
+    /// The store a document names. A path inside the default data folder moves with the folder.
+    pub fn store(&self, spec: &StoreSpec) -> StoreSpec {
+        let StoreSpec::File(path) = spec;
+        let default = Path::new(DEFAULT);
+        let inside = Path::new(path).strip_prefix(default).or_else(|_| {
+            let bare = default.strip_prefix(".").unwrap_or(default);
+            Path::new(path).strip_prefix(bare)
+        });
+        match inside {
+            Ok(rest) => StoreSpec::File(self.0.join(rest).to_string_lossy().into_owned()),
+            Err(_) => spec.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_in_the_default_folder_move_with_it() {
+        let folder = Folder(PathBuf::from("/data"));
+        let moved = |path: &str| match folder.store(&StoreSpec::File(path.into())) {
+            StoreSpec::File(path) => path,
+        };
+        assert_eq!(moved("./ssmd-data/store"), "/data/store");
+        assert_eq!(moved("ssmd-data/store"), "/data/store");
+        assert_eq!(moved("./elsewhere/store"), "./elsewhere/store");
+        assert_eq!(moved("/srv/store"), "/srv/store");
+    }
+}

@@ -1,0 +1,151 @@
+//! How a running recorder is doing: what the control socket answers, the live view draws and the summary prints.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use ssmd_core::Timestamp;
+
+/// One process. Fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `up`, `connector` or `archiver`.
+    pub role: String,
+    /// The version of ssmd.
+    pub version: String,
+    /// The environment's name.
+    pub environment: String,
+    /// When it started, ns since the epoch.
+    pub started: Timestamp,
+    /// Seconds since then.
+    pub seconds: f64,
+    /// Where it serves /health and /metrics.
+    pub listen: Option<String>,
+    /// The archive.
+    pub store: String,
+    /// Each feed.
+    pub feeds: Vec<FeedStatus>,
+}
+
+/// One feed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FeedStatus {
+    /// Its name.
+    pub feed: String,
+    /// Connections that are open now.
+    pub sessions: u64,
+    /// Connections opened after the first.
+    pub reconnects: u64,
+    /// Frames received since the start.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames received in the last second.
+    pub frames_per_second: f64,
+    /// Known holes since the start.
+    pub gaps: u64,
+    /// Frames that a full log did not take; each stretch is a gap.
+    pub overflowed: u64,
+    /// Topics that are wanted and not confirmed by the venue.
+    pub subscriptions_missing: u64,
+    /// What the venue refused, with its words.
+    pub refused: Vec<String>,
+    /// Records decoded since the start.
+    pub records: u64,
+    /// Frames of an unknown type.
+    pub unknown: u64,
+    /// Frames that are not of the documented form.
+    pub malformed: u64,
+    /// Book updates whose integrity check passed.
+    pub books_verified: u64,
+    /// Book updates whose integrity check failed.
+    pub books_failed: u64,
+    /// The last number that is durable in the log.
+    pub durable: u64,
+    /// The last number that a commit covers.
+    pub archived: u64,
+    /// Bytes of the log on disk.
+    pub log_bytes: u64,
+    /// Seconds from the receipt of the last frame to its being durable.
+    pub lag_seconds: f64,
+    /// Objects written to the archive since the start.
+    pub objects: u64,
+    /// Bytes written to the archive since the start, compressed.
+    pub archived_bytes: u64,
+    /// Commits made since the start.
+    pub commits: u64,
+}
+
+impl FeedStatus {
+    /// Whether everything that is durable is archived.
+    pub fn is_archived(&self) -> bool {
+        self.archived >= self.durable
+    }
+
+    /// One line for people.
+    pub fn line(&self) -> String {
+        let mut line = format!(
+            "{}: {} frames ({}), {:.0}/s, lag {:.1} ms, {} books verified, {} failed, {} gaps, archived {} of {} entries in {} commits",
+            self.feed,
+            grouped(self.frames),
+            bytes(self.bytes),
+            self.frames_per_second,
+            self.lag_seconds * 1000.0,
+            grouped(self.books_verified),
+            grouped(self.books_failed),
+            grouped(self.gaps),
+            grouped(self.archived),
+            grouped(self.durable),
+            grouped(self.commits),
+        );
+        for (count, what) in [
+            (self.reconnects, "reconnects"),
+            (self.overflowed, "frames not kept"),
+            (self.unknown, "unknown"),
+            (self.malformed, "malformed"),
+        ] {
+            if count > 0 {
+                // Writing to a `String` cannot fail.
+                let _ = write!(line, ", {} {what}", grouped(count));
+            }
+        }
+        line
+    }
+}
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of bytes, for people.
+pub fn bytes(number: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let (mut value, mut unit) = (number as f64, 0);
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{number} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(1_234_567), "1.2 MB");
+    }
+}
