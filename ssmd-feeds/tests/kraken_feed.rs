@@ -1,4 +1,5 @@
 //! A Kraken feed as configuration opens it, against a venue on loopback: subscribe, decode, resync; and its universe.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod common;
 
@@ -10,7 +11,7 @@ use common::{Peer, Server, dialer, soon};
 use serde_json::{Value, json};
 use ssmd_core::environment::FeedSpec;
 use ssmd_core::record::TradingStatus;
-use ssmd_core::{Decode, ErrorKind, Feed, Output, SessionId, SystemClock};
+use ssmd_core::{Decode, ErrorKind, Output, SessionId, SystemClock};
 use ssmd_feeds::kraken::universe::{parse_pairs, select};
 use ssmd_feeds::tls::client_config;
 use ssmd_feeds::{OpenContext, Subscriptions};
