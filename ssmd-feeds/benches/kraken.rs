@@ -32,11 +32,22 @@ fn ten_levels(bencher: Bencher<'_, '_>, depth: usize) {
     updates(bencher, depth, 10);
 }
 
+/// The harder reading of the same limits: as many levels on each side.
+#[divan::bench(args = [10, 1000], name = "one_level_a_side_limit_900_ns_at_depth")]
+fn one_level_a_side(bencher: Bencher<'_, '_>, depth: usize) {
+    updates(bencher, depth, 2);
+}
+
+#[divan::bench(args = [10, 1000], name = "ten_levels_a_side_at_depth")]
+fn ten_levels_a_side(bencher: Bencher<'_, '_>, depth: usize) {
+    updates(bencher, depth, 20);
+}
+
 #[divan::bench(args = [10, 1000], name = "snapshot_of_depth")]
 fn snapshot(bencher: Bencher<'_, '_>, depth: usize) {
     let market = Market::new(depth);
     let frame = market.frame("snapshot", &market.levels(BookSide::Bid), &market.levels(BookSide::Ask));
-    run(bencher, &[frame.clone()], &[frame]);
+    run(bencher, &[], &[frame]);
 }
 
 #[divan::bench(name = "ticker")]
@@ -106,7 +117,7 @@ impl Market {
 
     /// Changes the sizes of the best levels: one ask, or half of them bids.
     fn update(&mut self, levels: usize, round: i128) -> Frame {
-        assert!(levels <= self.depth);
+        assert!(levels <= 2 * self.depth);
         let changed = |side, count: usize| -> Vec<Level> {
             let prices = self.book.levels(side).take(count).map(|level| level.price);
             prices.map(|price| Level { price, size: decimal(208_665_551 + round * 777, 8) }).collect()

@@ -1,4 +1,5 @@
 //! Kraken frames in, expected records beside them. `UPDATE_EXPECT=1` rewrites what is expected.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

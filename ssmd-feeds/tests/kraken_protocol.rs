@@ -1,4 +1,5 @@
 //! Kraken's protocol against a venue in memory: what is wanted becomes so, whatever is lost or refused on the way.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! Real Kraken frames: every checksum is right, nothing makes the decoder panic, and it is deterministic.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 use std::io::Read;
 use std::path::PathBuf;

@@ -2,10 +2,8 @@
 //!
 //! <https://docs.kraken.com/api/docs/guides/spot-ws-book-v2> documents all of it.
 
-use std::io::Write as _;
-
 use ssmd_core::record::{Book, Level};
-use ssmd_core::{BookSide, Decimal, Evidence, OrderBook};
+use ssmd_core::{BookSide, Evidence, OrderBook};
 
 /// The depths that can be subscribed.
 pub(super) const DEPTHS: [u32; 5] = [10, 25, 100, 500, 1000];
@@ -111,58 +109,116 @@ impl BookAudit {
     }
 }
 
-/// The digits under the checksum, written again only for a side that changed.
+/// The digits under the checksum. Only those of levels that changed are written again.
 #[derive(Default)]
 struct Digits {
-    text: [Vec<u8>; 2],
+    sides: [SideDigits; 2],
     stale: [bool; 2],
+}
+
+#[derive(Default)]
+struct SideDigits {
+    text: Vec<u8>,
+    /// The mantissas behind the text, level by level, and where the text of each level ends.
+    levels: Vec<(i128, i128, usize)>,
 }
 
 impl Digits {
     fn write(&mut self, book: &OrderBook, side: BookSide) {
-        let text = &mut self.text[side as usize];
-        text.clear();
-        for Level { price, size } in book.levels(side).take(CHECKED_LEVELS) {
-            write_digits(text, *price);
-            write_digits(text, *size);
-        }
+        self.sides[side as usize].write(book.levels(side).take(CHECKED_LEVELS));
         self.stale[side as usize] = false;
     }
 
     fn checksum(&self) -> u32 {
         let mut crc = crc32fast::Hasher::new();
-        crc.update(&self.text[BookSide::Ask as usize]);
-        crc.update(&self.text[BookSide::Bid as usize]);
+        crc.update(&self.sides[BookSide::Ask as usize].text);
+        crc.update(&self.sides[BookSide::Bid as usize].text);
         crc.finalize()
     }
 }
 
-/// The digits without point and leading zeros: those of the mantissa.
-fn write_digits(text: &mut Vec<u8>, number: Decimal) {
-    let Ok(mut rest) = u64::try_from(number.mantissa()) else {
-        // Writing to a vector cannot fail.
-        let _ = write!(text, "{}", number.mantissa());
-        return;
-    };
-    let mut digits = [0_u8; U64_DIGITS_MAX];
-    let mut at = digits.len();
-    while rest >= 100 {
-        let pair = (rest % 100) as usize * 2;
-        rest /= 100;
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+impl SideDigits {
+    fn write<'a>(&mut self, levels: impl Iterator<Item = &'a Level>) {
+        let (mut count, mut start) = (0, 0);
+        for level in levels {
+            let (price, size) = (level.price.mantissa(), level.size.mantissa());
+            match self.levels.get(count) {
+                Some(&(old_price, old_size, end)) if (old_price, old_size) == (price, size) => start = end,
+                _ => start = self.change(count, start, price, size),
+            }
+            count += 1;
+        }
+        self.levels.truncate(count);
+        self.text.truncate(start);
     }
-    if rest >= 10 {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
+
+    /// Writes one level's text in its place if it is as long as what stands there; else at the end, behind which
+    /// all levels are written anew. Gives where the text ends.
+    fn change(&mut self, at: usize, start: usize, price: i128, size: i128) -> usize {
+        let mut text = Text::default();
+        text.push(size);
+        text.push(price);
+        let end = start + text.as_bytes().len();
+        if self.levels.get(at).is_some_and(|level| level.2 == end) {
+            self.text[start..end].copy_from_slice(text.as_bytes());
+            self.levels[at] = (price, size, end);
+        } else {
+            self.text.truncate(start);
+            self.text.extend_from_slice(text.as_bytes());
+            self.levels.truncate(at);
+            self.levels.push((price, size, end));
+        }
+        end
     }
-    at -= 1;
-    digits[at] = b'0' + rest as u8;
-    text.extend_from_slice(&digits[at..]);
 }
 
-const U64_DIGITS_MAX: usize = 20;
+/// The text of a level, written from its end: without point and leading zeros, the digits of a number are those of
+/// its mantissa.
+struct Text {
+    bytes: [u8; LEVEL_DIGITS_MAX],
+    at: usize,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { bytes: [0; LEVEL_DIGITS_MAX], at: LEVEL_DIGITS_MAX }
+    }
+}
+
+impl Text {
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// Puts a number before what is there.
+    fn push(&mut self, mantissa: i128) {
+        let Ok(mut rest) = u64::try_from(mantissa) else {
+            let text = mantissa.to_string();
+            self.at -= text.len();
+            self.bytes[self.at..self.at + text.len()].copy_from_slice(text.as_bytes());
+            return;
+        };
+        while rest >= 100 {
+            let pair = (rest % 100) as usize * 2;
+            rest /= 100;
+            self.at -= 2;
+            self.bytes[self.at..self.at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+        }
+        if rest >= 10 {
+            self.digit(rest % 10);
+            rest /= 10;
+        }
+        self.digit(rest);
+    }
+
+    fn digit(&mut self, digit: u64) {
+        self.at -= 1;
+        self.bytes[self.at] = b'0' + digit as u8;
+    }
+}
+
+/// Two mantissas of 96 bits, with signs.
+const LEVEL_DIGITS_MAX: usize = 2 * 30;
 /// `00` to `99`.
 const PAIRS: [u8; 200] = pairs();
 
@@ -180,6 +236,7 @@ const fn pairs() -> [u8; 200] {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use ssmd_core::Decimal;
 
     use super::*;
 
@@ -218,11 +275,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn digits_are_those_of_the_mantissa(mantissa in any::<u64>(), large in 0..1_i128 << 95, scale in 0_u32..9) {
-            for mantissa in [i128::from(mantissa), i128::from(mantissa) % 1000, large] {
-                let mut text = Vec::new();
-                write_digits(&mut text, Decimal::new(mantissa, scale).unwrap());
-                prop_assert_eq!(String::from_utf8(text).unwrap(), mantissa.to_string());
+        fn digits_are_those_of_the_mantissas(small in any::<u64>(), large in -(1_i128 << 95)..1_i128 << 95) {
+            for (price, size) in [(i128::from(small), large), (large, i128::from(small) % 1000), (0, large)] {
+                let mut text = Text::default();
+                text.push(size);
+                text.push(price);
+                prop_assert_eq!(std::str::from_utf8(text.as_bytes()).unwrap(), format!("{price}{size}"));
+            }
+        }
+
+        #[test]
+        fn what_is_kept_of_the_digits_equals_what_would_be_written_anew(
+            changes in prop::collection::vec((any::<bool>(), 90_i128..115, 0_i128..3, 1_u32..12), 1..80)
+        ) {
+            let (mut book, mut digits) = (OrderBook::new(), Digits::default());
+            for (is_bid, price, size, length) in changes {
+                let side = if is_bid { BookSide::Bid } else { BookSide::Ask };
+                let size = Decimal::new(size * 10_i128.pow(length), 8).unwrap();
+                book.apply(side, Level { price: Decimal::new(price, 1).unwrap(), size });
+                digits.write(&book, side);
+                prop_assert_eq!(digits.checksum(), checksum(&book));
+                let mut anew = Digits::default();
+                anew.write(&book, side);
+                prop_assert_eq!(&digits.sides[side as usize].text, &anew.sides[side as usize].text);
             }
         }
     }
