@@ -11,6 +11,7 @@ use std::sync::Arc;
 use ssmd_core::environment::{FeedSpec, Vocabulary};
 use ssmd_core::{Decode, Error, ErrorKind, Feed, FeedName, Result};
 
+pub mod sim;
 pub mod venue;
 
 pub mod dial;
