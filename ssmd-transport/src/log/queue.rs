@@ -9,12 +9,15 @@ use ssmd_core::entry::PAYLOAD_BYTES_MAX;
 use ssmd_core::{Clock, Entry, Error, ErrorKind, Origin, Pending, Result};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use super::format::{self, ENTRY_BYTES, Tip};
+use super::format::{self, ENTRY_BYTES, HEADER_BYTES, Tip};
 use super::mark::Mark;
 use super::Options;
 
 /// What the smallest batch takes of the queue's room, in bytes, so that empty batches are bounded too.
 const BATCH_COST_MIN: usize = 64;
+
+/// What segments begun for the batch that is queued and the one that is being written may add, in bytes.
+const SEGMENTS_RESERVE: u64 = 2 * HEADER_BYTES as u64;
 
 /// What the handles, the writer thread and the readers of one log share.
 pub(super) struct Shared {
@@ -126,7 +129,7 @@ impl Shared {
         let room = self.room.acquire_many(permits).await.map_err(|_| self.closed())?;
         let pending = match self.enqueue(batch, permits as usize, cap) {
             Err(error) if error.kind() == ErrorKind::Full => {
-                self.ask_for_room(bytes as u64).await?;
+                self.ask_for_room(bytes as u64 + SEGMENTS_RESERVE).await?;
                 self.enqueue(batch, permits as usize, cap)?
             }
             answer => answer?,
@@ -160,7 +163,7 @@ impl Shared {
         }
         let bytes = self.bytes.load(Ordering::Relaxed);
         match &queue.state {
-            State::Open if fresh == 0 || bytes.saturating_add(fresh) <= cap => {}
+            State::Open if fresh == 0 || bytes.saturating_add(fresh + SEGMENTS_RESERVE) <= cap => {}
             State::Open | State::Full => return Err(self.full(bytes)),
             State::Closing { .. } | State::Ended(_) => return Err(closed(&queue.state)),
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::{
-    Clock, Day, Entries, Entry, EntryId, EntryKind, ErrorKind, FeedName, FrameKind, Journal, Origin, Result,
+    Clock, Day, Entries, Entry, EntryId, EntryKind, FeedName, FrameKind, Journal, Origin, Result,
     SessionId, Start, SystemClock, Timestamp,
 };
 use ssmd_transport::log::{Log, LogReader, Options};
