@@ -9,7 +9,8 @@ use std::time::Duration;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use ssmd_core::{
-    Day, Entry, EntryId, EntryKind, FeedName, FrameKind, Journal, Origin, SessionId, Start, SystemClock, Timestamp,
+    Day, Entry, EntryId, EntryKind, FeedName, FrameKind, Journal, Origin, SessionId, Start, SystemClock,
+    Timestamp,
 };
 use ssmd_transport::log::format::ENTRY_BYTES;
 use ssmd_transport::log::{Log, LogReader, Options};
@@ -26,7 +27,8 @@ fn main() {
 }
 
 fn tempdir() -> tempfile::TempDir {
-    let root = std::env::var_os("SSMD_BENCH_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let root = std::env::var_os("SSMD_BENCH_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     tempfile::tempdir_in(root).expect("a directory to bench in")
 }
 

@@ -1,5 +1,7 @@
 //! The local log from outside: positions, epochs, retention, caps, and one writer at a time.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod support;
 
@@ -67,7 +69,11 @@ async fn the_position_survives_closing_crashing_and_retention() {
     assert_eq!((position.next, position.next_session, position.clean), (30, 4, false));
     assert_eq!(position.last, Some(last));
     let refused = log.append((30..80).map(|n| entry(origin, n)).collect()).await;
-    assert_eq!(refused.map(drop).unwrap_err().kind(), ErrorKind::Full, "and all that is covered is deleted now");
+    assert_eq!(
+        refused.map(drop).unwrap_err().kind(),
+        ErrorKind::Full,
+        "and all that is covered is deleted now"
+    );
     assert_eq!(log.bounds().await.unwrap().origins, BTreeMap::from([(origin, (29, 29))]));
     drop(log);
     assert_eq!(open(dir.path(), small()).await.unwrap().position().last, Some(last));

@@ -2,6 +2,8 @@
 //!
 //! The other process is this test's own binary, told by an environment variable which part it plays.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod support;
 

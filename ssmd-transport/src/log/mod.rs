@@ -21,6 +21,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,8 +31,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ssmd_core::entry::note;
 use ssmd_core::{
-    Bounds, Clock, Day, Entries, Entry, EntryId, EntryKind, Error, ErrorKind, FeedName, Journal, Origin, Pending,
-    Result, SessionId, Start,
+    Bounds, Clock, Day, Entries, Entry, EntryId, EntryKind, Error, ErrorKind, FeedName, Journal, Origin,
+    Pending, Result, SessionId, Start,
 };
 use tokio::sync::oneshot;
 
@@ -128,12 +129,7 @@ impl Log {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the log closed, at the latest when the recovery that was begun has ended.
-    pub async fn open(
-        dir: &Path,
-        feed: &FeedName,
-        options: Options,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self> {
+    pub async fn open(dir: &Path, feed: &FeedName, options: Options, clock: Arc<dyn Clock>) -> Result<Self> {
         Self::open_on(dir, feed, options, clock, Arc::new(|file| Box::new(file) as Box<dyn Medium>)).await
     }
 
@@ -234,6 +230,13 @@ impl Log {
         let _ = shared.published.subscribe().wait_for(|published| published.ended).await;
         self.0.join();
         shared.failure().map_or(Ok(()), Err)
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Log");
+        shown.field("dir", &self.0.shared.dir).field("origin", &self.origin()).finish_non_exhaustive()
     }
 }
 

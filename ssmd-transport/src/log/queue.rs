@@ -9,9 +9,9 @@ use ssmd_core::entry::PAYLOAD_BYTES_MAX;
 use ssmd_core::{Clock, Entry, Error, ErrorKind, Origin, Pending, Result};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use super::format::{self, ENTRY_BYTES, HEADER_BYTES, Tip};
-use super::mark::Mark;
 use super::Options;
+use super::format::{self, ENTRY_BYTES, HEADER_BYTES, N_MAX, Tip};
+use super::mark::Mark;
 
 /// What the smallest batch takes of the queue's room, in bytes, so that empty batches are bounded too.
 const BATCH_COST_MIN: usize = 64;
@@ -88,13 +88,7 @@ pub(super) struct Work {
 }
 
 impl Shared {
-    pub(super) fn new(
-        dir: PathBuf,
-        options: Options,
-        clock: Arc<dyn Clock>,
-        mark: Mark,
-        bytes: u64,
-    ) -> Self {
+    pub(super) fn new(dir: PathBuf, options: Options, clock: Arc<dyn Clock>, mark: Mark, bytes: u64) -> Self {
         let queue = Queue {
             state: State::Open,
             buffer: Vec::new(),
@@ -141,12 +135,16 @@ impl Shared {
     fn check(&self, batch: &[Entry]) -> Result<usize> {
         let mut bytes = 0;
         for entry in batch {
-            let invalid = |why| Error::new(ErrorKind::Invalid, "append to log").detail(why).with("entry", entry.id);
+            let invalid =
+                |why| Error::new(ErrorKind::Invalid, "append to log").detail(why).with("entry", entry.id);
             if entry.payload.len() > PAYLOAD_BYTES_MAX {
                 return Err(invalid("a payload is above the bound").with("bytes", entry.payload.len()));
             }
             if entry.id.origin != self.origin {
                 return Err(invalid("this log holds one origin").with("origin", self.origin));
+            }
+            if entry.id.n > N_MAX {
+                return Err(invalid("a number is above the bound"));
             }
             bytes += ENTRY_BYTES + entry.payload.len();
         }

@@ -200,7 +200,8 @@ impl Follower {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => {
                 self.passed = first;
-                let before = self.expected.take().map_or_else(|| "unknown".to_owned(), |n| (n - 1).to_string());
+                let before =
+                    self.expected.take().map_or_else(|| "unknown".to_owned(), |n| (n - 1).to_string());
                 Err(error.with("before", before).with("after", "unknown"))
             }
         }
@@ -219,7 +220,9 @@ impl Follower {
         let Some(place) = &self.at else { return Ok(false) };
         let (done, end) = (place.segment.clone(), place.offset);
         let following = files::segments(&self.dir)?.into_iter().find(|segment| segment.first > self.passed);
-        let Some(following) = following.filter(|segment| segment.first <= mark.segment) else { return Ok(false) };
+        let Some(following) = following.filter(|segment| segment.first <= mark.segment) else {
+            return Ok(false);
+        };
         let Some(next) = self.enter(following)? else { return Ok(true) };
         let (first, before) = (next.header.first, next.header.before.n);
         let missing = self.expected.filter(|expected| *expected <= before && *expected < first);
@@ -258,7 +261,9 @@ impl Follower {
                         return Err(self.damaged(limit, "the segment is shorter than it was").await);
                     }
                 }
-                Stop::Short(_) => return Err(self.damaged(limit, "an entry does not end where it should").await),
+                Stop::Short(_) => {
+                    return Err(self.damaged(limit, "an entry does not end where it should").await);
+                }
                 Stop::Damaged(why) => return Err(self.damaged(limit, why).await),
             }
             if entries.first().is_some_and(|entry| entry.id.n <= self.floor) {
@@ -294,7 +299,8 @@ impl Follower {
         }
         let dense = end - begin == entries.len() as u64 - 1;
         let whole = |(at, entry): (usize, &Entry)| entry.id.n != begin + at as u64;
-        let split = if dense { entries.len() } else { entries.iter().enumerate().position(whole).unwrap_or(0) };
+        let split =
+            if dense { entries.len() } else { entries.iter().enumerate().position(whole).unwrap_or(0) };
         self.ready = entries.split_off(split.min(max));
         self.expected = entries.last().map(|entry| entry.id.n + 1);
         Ok(entries)
@@ -345,7 +351,8 @@ impl Place {
             std::cmp::Ordering::Equal => Ok(mark.offset),
             std::cmp::Ordering::Less => {
                 let meta = self.file.metadata();
-                meta.map(|meta| meta.len()).map_err(|cause| files::failed("read log", &self.segment.path, cause))
+                meta.map(|meta| meta.len())
+                    .map_err(|cause| files::failed("read log", &self.segment.path, cause))
             }
         }
     }

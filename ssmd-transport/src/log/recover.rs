@@ -61,7 +61,12 @@ pub(super) fn recover(dir: &Path, feed: &FeedName, now: Timestamp) -> Result<Rec
     let tip = last.as_ref().map(|(_, _, header)| header.before);
     let mut found = Found {
         // Without a segment, all that was archived is all that may be missing.
-        tip: tip.unwrap_or(Tip { n: covered, session: 0, day: known.map_or(now.day(), |mark| mark.tip.day), last: None }),
+        tip: tip.unwrap_or(Tip {
+            n: covered,
+            session: 0,
+            day: known.map_or(now.day(), |mark| mark.tip.day),
+            last: None,
+        }),
         epoch: known.map_or(0, |mark| mark.epoch),
         end: 0,
     };

@@ -11,6 +11,7 @@ use crc32c::crc32c;
 use ssmd_core::{Error, ErrorKind, Origin, Result, Timestamp};
 
 use super::files;
+use super::format::N_MAX;
 use super::mark::MarkFile;
 
 const NAME: &str = "covered";
@@ -27,7 +28,11 @@ const LINE_BYTES_MAX: usize = 256;
 /// has not made durable yet.
 pub fn cover(dir: &Path, origin: Origin, n: u64) -> Result<()> {
     let refuse = |kind, why: &'static str| {
-        Error::new(kind, "cover log").detail(why).with("path", dir.display()).with("origin", origin).with("n", n)
+        Error::new(kind, "cover log")
+            .detail(why)
+            .with("path", dir.display())
+            .with("origin", origin)
+            .with("n", n)
     };
     let mark = match MarkFile::open(dir, false)? {
         Some(mut file) => file.load()?,
@@ -38,7 +43,9 @@ pub fn cover(dir: &Path, origin: Origin, n: u64) -> Result<()> {
         return Err(refuse(ErrorKind::Conflict, "the log has another origin").with("log", mark.origin));
     }
     if n > mark.tip.n {
-        return Err(refuse(ErrorKind::Invalid, "the log is not durable up to there").with("durable", mark.tip.n));
+        return Err(
+            refuse(ErrorKind::Invalid, "the log is not durable up to there").with("durable", mark.tip.n)
+        );
     }
     // A damaged line is replaced: what it said is said again.
     let known = covered(dir).ok().flatten().filter(|(known, _)| *known == origin);
@@ -76,7 +83,8 @@ fn parse(bytes: &[u8]) -> Option<(Origin, u64)> {
         return None;
     }
     let (origin, n) = text.strip_prefix(MAGIC)?.strip_prefix(' ')?.split_once(' ')?;
-    Some((origin.parse().ok()?, n.parse().ok()?))
+    let n = n.parse().ok().filter(|n| *n <= N_MAX)?;
+    Some((origin.parse().ok()?, n))
 }
 
 /// A segment that is never written to again.

@@ -217,7 +217,8 @@ async fn a_full_disk_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room(
         harness.disk.is_full.store(true, Ordering::SeqCst);
         for _ in 0..3 {
             // The disk says that it has room and then has not: the batch is refused when it is written.
-            let answer = log.append(vec![entry(log.origin(), 3), entry(log.origin(), 4)]).await.unwrap().await;
+            let answer =
+                log.append(vec![entry(log.origin(), 3), entry(log.origin(), 4)]).await.unwrap().await;
             assert_eq!(answer.unwrap_err().kind(), ErrorKind::Full);
             assert_eq!((log.bytes(), log.durable()), (bytes, 1));
         }
@@ -250,7 +251,8 @@ async fn the_queue_is_bounded_in_bytes() {
     };
     tokio::pin!(filling);
     for _ in 0..64 {
-        let polled = std::future::poll_fn(|context| std::task::Poll::Ready(filling.as_mut().poll(context))).await;
+        let polled =
+            std::future::poll_fn(|context| std::task::Poll::Ready(filling.as_mut().poll(context))).await;
         assert!(polled.is_pending());
         tokio::task::yield_now().await;
     }
