@@ -102,6 +102,32 @@ fn disk(bencher: Bencher<'_, '_>, write_bytes: usize) {
     });
 }
 
+/// From the call to the answer for what comes in a millisecond at 20,000 frames a second, the pause included.
+#[divan::bench(sample_count = 500, sample_size = 1)]
+fn durable(bencher: Bencher<'_, '_>) {
+    let (dir, runtime) = (tempdir(), runtime());
+    let log = runtime.block_on(open(&dir));
+    let payload = bytes::Bytes::from(vec![b'x'; PAYLOAD_BYTES]);
+    let mut n = log.position().next;
+    bencher.bench_local(|| {
+        runtime.block_on(async {
+            let entries = (n..n + 20).map(|n| entry(log.origin(), n, &payload)).collect();
+            log.append(entries).await.expect("room").await.expect("a working disk");
+        });
+        n += 20;
+    });
+}
+
+/// The limit for that: the same bytes at the end of a file, and the disk's own sync.
+#[divan::bench(sample_count = 500, sample_size = 1)]
+fn sync(bencher: Bencher<'_, '_>) {
+    use std::io::Write;
+    let dir = tempdir();
+    let mut file = std::fs::File::create(dir.path().join("file")).expect("a file");
+    let bytes = vec![b'x'; 20 * (PAYLOAD_BYTES + ENTRY_BYTES)];
+    bencher.bench_local(|| file.write_all(&bytes).and_then(|()| file.sync_data()).expect("a working disk"));
+}
+
 #[divan::bench(sample_count = 10)]
 fn read(bencher: Bencher<'_, '_>) {
     let (dir, runtime) = (tempdir(), runtime());
