@@ -66,7 +66,7 @@ pub trait Frames: Send {
 
     /// Waits for frames and gives those that are ready, at least one and at most `max`, in order, without holes.
     /// Frames that we sent are among them. An empty answer means that the feed is complete: it has no more and
-    /// need not be opened again, as at the end of a recording.
+    /// need not be opened again, as at the end of a recording; every later answer is empty too.
     ///
     /// # Errors
     /// The end of the connection, as the reason for it: `Closed` by the other side, `Timeout` for silence,
@@ -101,7 +101,8 @@ pub trait Decode: Send {
     /// Decodes the session's next frame onto `out`.
     ///
     /// # Errors
-    /// What could not be decoded, and why; then `out` is as it was. The frame stays in the journal all the same.
+    /// What could not be decoded, and why; then `out` is as it was, and what follows is decoded as if the frame had
+    /// not been there, except that it is counted. The frame stays in the journal all the same.
     fn decode(&mut self, frame: &Frame, out: &mut Vec<Output>) -> Result<(), DecodeError>;
 
     /// What it has counted since it was made.

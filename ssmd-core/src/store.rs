@@ -68,7 +68,8 @@ pub struct ObjectMeta {
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Writes a whole object; when this returns it is durable, in the sense that the backend documents, and
-    /// visible as a whole to everyone. At no time is a part of it visible.
+    /// visible as a whole to everyone. At no time is a part of it visible. Of creates of one path at once, exactly
+    /// one wins.
     ///
     /// # Errors
     /// `AlreadyExists` with [`PutMode::Create`]; `Full`; `Unavailable`; `Timeout`, after which it may or may not
@@ -78,13 +79,14 @@ pub trait Store: Send + Sync {
     /// Dropping the future leaves the old object or the new one, never a mixture.
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<()>;
 
-    /// The object's bytes, or those of `range`, which must lie inside it.
+    /// The object's bytes, or those of `range`, which must lie inside it: start ≤ end ≤ length.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` for a range outside the object.
     async fn get(&self, path: &ObjectPath, range: Option<Range<u64>>) -> Result<Bytes>;
 
-    /// Every object whose path begins with the segments of `prefix` (all of them for `None`), in no order.
+    /// Every object whose path begins with the segments of `prefix` (all of them for `None`), each once, in no
+    /// order. The object of exactly that path is one of them. A prefix of nothing gives nothing.
     fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'_, Result<ObjectMeta>>;
 
     /// Removes an object; removing what is not there is no error.

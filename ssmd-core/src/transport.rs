@@ -19,7 +19,9 @@ pub struct Message {
 /// Live fan-out.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// Sends messages, in order, to whoever is subscribed now: each at most once to each.
+    /// Sends messages, in order, to whoever is subscribed now: each at most once to each. That nobody is, is no
+    /// error. Subject, headers and payload arrive unchanged, except for the order of the headers. A slow listener
+    /// holds up neither the publisher nor the other listeners.
     ///
     /// # Errors
     /// `Unavailable` if they could not be handed over; then none, some or all of them were sent.
@@ -31,7 +33,7 @@ pub trait Transport: Send + Sync {
     /// Listens, from when this returns, to every subject that `filter` matches.
     ///
     /// # Errors
-    /// `Unavailable` if the other side cannot be reached.
+    /// `Unavailable` if the other side cannot be reached; `Full` at the bound that the backend documents.
     async fn subscribe(&self, filter: &Filter) -> Result<Box<dyn Subscription>>;
 
     /// Resolves when everything published before has left this process.
@@ -44,10 +46,11 @@ pub trait Transport: Send + Sync {
 /// One listener. Dropping it stops listening.
 #[async_trait]
 pub trait Subscription: Send {
-    /// Waits for the next message, or for the news that this listener was too slow and lost some.
+    /// Waits for the next message, or for the news that this listener was too slow and lost some: what it received
+    /// and what it lost add up to what was sent.
     ///
     /// # Errors
-    /// `Closed` when the transport has ended.
+    /// `Closed` when the transport has ended and all that waited for this listener was given out.
     ///
     /// # Cancel safety
     /// Safe: dropping the future loses no message.

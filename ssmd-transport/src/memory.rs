@@ -5,4 +5,10 @@
 
 mod journal;
 
+mod transport;
+
+mod cache;
+
+pub use cache::{CACHE_BYTES_MAX, MemoryCache};
 pub use journal::{JOURNAL_BYTES_MAX, MemoryJournal};
+pub use transport::{LISTENERS_MAX, MemoryTransport, QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX};

@@ -1,18 +1,24 @@
 //! The memory backends keep every promise of their traits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ssmd_core::conformance;
-use ssmd_core::{EntryId, Journal, Positions, Result};
-use ssmd_transport::memory::MemoryJournal;
+use ssmd_core::{Cache, EntryId, Journal, ManualClock, Positions, Result, Timestamp, Transport};
+use ssmd_transport::memory::{MemoryCache, MemoryJournal, MemoryTransport};
 
 /// Above what the largest case appends, and small enough to be filled at once.
 const JOURNAL_BYTES: usize = 8 * 1024 * 1024;
 
+/// Few enough to be overflowed at once.
+const QUEUE_MESSAGES: usize = 1000;
+
 #[derive(Default)]
 struct InMemory {
     journal: Option<Arc<MemoryJournal>>,
+    transport: Option<Arc<MemoryTransport>>,
+    clock: Option<ManualClock>,
 }
 
 #[async_trait]
@@ -43,3 +49,42 @@ impl conformance::journal::Harness for InMemory {
 }
 
 ssmd_core::journal_conformance!(journal, async { InMemory::default() });
+
+#[async_trait]
+impl conformance::transport::Harness for InMemory {
+    async fn open(&mut self) -> Result<Arc<dyn Transport>> {
+        Ok(self.transport.insert(Arc::new(MemoryTransport::bounded(QUEUE_MESSAGES))).clone())
+    }
+
+    async fn close(&mut self) -> Result<bool> {
+        let Some(transport) = &self.transport else { return Ok(false) };
+        transport.close();
+        Ok(true)
+    }
+
+    fn listeners(&self) -> Option<usize> {
+        self.transport.as_ref().map(|transport| transport.listeners())
+    }
+
+    fn overflow_messages(&self) -> Option<u64> {
+        Some(3 * QUEUE_MESSAGES as u64)
+    }
+}
+
+ssmd_core::transport_conformance!(transport, async { InMemory::default() });
+
+#[async_trait]
+impl conformance::cache::Harness for InMemory {
+    async fn open(&mut self) -> Result<Arc<dyn Cache>> {
+        let clock = self.clock.insert(ManualClock::new(Timestamp::from_nanos(0)));
+        Ok(Arc::new(MemoryCache::new(Arc::new(clock.clone()))))
+    }
+
+    async fn pass(&mut self, time: Duration) -> Result<bool> {
+        let Some(clock) = &self.clock else { return Ok(false) };
+        clock.advance(time);
+        Ok(true)
+    }
+}
+
+ssmd_core::cache_conformance!(cache, async { InMemory::default() });

@@ -55,8 +55,9 @@
 //! ssmd_core::journal_conformance!(my_log, async { InAFolder { folder: temporary() } });
 //! ```
 //!
-//! The macros are [`journal_conformance!`](crate::journal_conformance) and, alike, `transport_conformance!`,
-//! `cache_conformance!`, `store_conformance!` and `feed_conformance!`. The future may use everything that is in scope where the macro stands. Each test has a thread and a
+//! The macros are [`journal_conformance!`](crate::journal_conformance),
+//! [`transport_conformance!`](crate::transport_conformance), [`cache_conformance!`](crate::cache_conformance),
+//! [`store_conformance!`](crate::store_conformance) and [`feed_conformance!`](crate::feed_conformance). The future may use everything that is in scope where the macro stands. Each test has a thread and a
 //! current-thread tokio runtime of its own, and [`DEADLINE`]: a backend that hangs fails, even when it blocks its
 //! thread, and never hangs the run.
 //!
@@ -65,7 +66,11 @@
 //! `journal::suite(make).await` runs every case and gives an [`Outcome`] for each; `journal::check(promise, &mut
 //! harness).await` runs one; `journal::PROMISES` lists them.
 
+pub mod cache;
+pub mod feed;
 pub mod journal;
+pub mod store;
+pub mod transport;
 
 mod outcome;
 mod support;
