@@ -59,7 +59,7 @@ fn names(dir: &Path) -> Result<Vec<String>> {
 
 /// Makes the directory if it is missing, and refuses one in which somebody keeps other things.
 pub(super) fn prepare(dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).map_err(|cause| failed("create log", dir, cause))?;
+    create_dir(dir)?;
     let names = names(dir)?;
     let ours = |name: &String| name.ends_with(SEGMENT) || name == LOCK || name == super::mark::NAME;
     // `lost+found` is what a fresh disk holds; the other file may be left of a creation that was interrupted.
@@ -71,6 +71,20 @@ pub(super) fn prepare(dir: &Path) -> Result<()> {
             .hint("name an empty directory, or one that does not exist yet")),
         _ => Ok(()),
     }
+}
+
+/// Makes a directory and what is missing above it, all of it durable: a log must not vanish with its directory.
+fn create_dir(dir: &Path) -> Result<()> {
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    fs::create_dir_all(dir).map_err(|cause| failed("create log", dir, cause))?;
+    for made in missing {
+        match made.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent)?,
+            _ => sync_dir(Path::new("."))?,
+        }
+    }
+    Ok(())
 }
 
 /// Opens a regular file: no symlink is followed, no pipe is waited for.

@@ -24,6 +24,9 @@ pub const ENTRY_BYTES_MAX: usize = ENTRY_BYTES + PAYLOAD_BYTES_MAX;
 
 /// The most bytes of a feed's name in a header.
 const FEED_BYTES: usize = 48;
+/// The highest number of an entry; what is above is an error of whoever counts, and the sums here stay in bounds.
+pub const N_MAX: u64 = u64::MAX / 2;
+
 const HAS_LAST: u32 = 1;
 const BINARY: u8 = 1;
 const MORE: u8 = 2;
@@ -149,7 +152,11 @@ impl Header {
             created: Timestamp::from_nanos(i64_at(bytes, 72)),
             before,
         };
-        if header.first <= before.n { Err("the header's numbers contradict one another") } else { Ok(header) }
+        if header.first <= before.n || header.first > N_MAX {
+            Err("the header's numbers contradict one another")
+        } else {
+            Ok(header)
+        }
     }
 }
 
@@ -246,7 +253,7 @@ fn entry_at(all: &Bytes, at: usize, origin: Origin, seed: u32, after: u64) -> Re
         return Err(Stop::Damaged("an entry's checksum does not match"));
     }
     let n = u64_at(bytes, 8);
-    if n <= after {
+    if n <= after || n > N_MAX {
         return Err(Stop::Damaged("an entry's number does not come after the one before it"));
     }
     let kind = EntryKind::from_number(bytes[52]).ok_or(Stop::Damaged("an entry's kind is unknown"))?;

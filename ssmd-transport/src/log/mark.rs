@@ -157,7 +157,7 @@ mod tests {
         let last = LastEntry { at: Timestamp::from_nanos(n as i64), session: SessionId(3), index: n };
         let tip = Tip { n, session: 3, day: Day::from_days(20_000), last: Some(last) };
         let origin = Origin::from_bytes([9; 16]);
-        Mark { origin, epoch: 2, tip, segment: 1, offset: n * 100, clean: n % 2 == 0 }
+        Mark { origin, epoch: 2, tip, segment: 1, offset: n * 100, clean: n.is_multiple_of(2) }
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -229,6 +230,13 @@ impl Log {
         let _ = shared.published.subscribe().wait_for(|published| published.ended).await;
         self.0.join();
         shared.failure().map_or(Ok(()), Err)
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Log");
+        shown.field("dir", &self.0.shared.dir).field("origin", &self.origin()).finish_non_exhaustive()
     }
 }
 

@@ -10,11 +10,14 @@ use ssmd_core::{Clock, Entry, Error, ErrorKind, Origin, Pending, Result};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::Options;
-use super::format::{self, ENTRY_BYTES, Tip};
+use super::format::{self, ENTRY_BYTES, HEADER_BYTES, N_MAX, Tip};
 use super::mark::Mark;
 
 /// What the smallest batch takes of the queue's room, in bytes, so that empty batches are bounded too.
 const BATCH_COST_MIN: usize = 64;
+
+/// What segments begun for the batch that is queued and the one that is being written may add, in bytes.
+const SEGMENTS_RESERVE: u64 = 2 * HEADER_BYTES as u64;
 
 /// What the handles, the writer thread and the readers of one log share.
 pub(super) struct Shared {
@@ -120,7 +123,7 @@ impl Shared {
         let room = self.room.acquire_many(permits).await.map_err(|_| self.closed())?;
         let pending = match self.enqueue(batch, permits as usize, cap) {
             Err(error) if error.kind() == ErrorKind::Full => {
-                self.ask_for_room(bytes as u64).await?;
+                self.ask_for_room(bytes as u64 + SEGMENTS_RESERVE).await?;
                 self.enqueue(batch, permits as usize, cap)?
             }
             answer => answer?,
@@ -140,6 +143,9 @@ impl Shared {
             if entry.id.origin != self.origin {
                 return Err(invalid("this log holds one origin").with("origin", self.origin));
             }
+            if entry.id.n > N_MAX {
+                return Err(invalid("a number is above the bound"));
+            }
             bytes += ENTRY_BYTES + entry.payload.len();
         }
         Ok(bytes)
@@ -155,7 +161,7 @@ impl Shared {
         }
         let bytes = self.bytes.load(Ordering::Relaxed);
         match &queue.state {
-            State::Open if fresh == 0 || bytes.saturating_add(fresh) <= cap => {}
+            State::Open if fresh == 0 || bytes.saturating_add(fresh + SEGMENTS_RESERVE) <= cap => {}
             State::Open | State::Full => return Err(self.full(bytes)),
             State::Closing { .. } | State::Ended(_) => return Err(closed(&queue.state)),
         }

@@ -47,6 +47,7 @@ pub(super) fn recover(dir: &Path, feed: &FeedName, now: Timestamp) -> Result<Rec
         None => None,
     };
     let mut segments = files::segments(dir)?;
+    let is_new = known.is_none() && segments.is_empty();
     let mut cut_bytes = 0;
     let last = open_last(dir, &mut segments, known.as_ref(), &mut cut_bytes)?;
     let origin = match (&known, &last) {
@@ -60,7 +61,12 @@ pub(super) fn recover(dir: &Path, feed: &FeedName, now: Timestamp) -> Result<Rec
     let tip = last.as_ref().map(|(_, _, header)| header.before);
     let mut found = Found {
         // Without a segment, all that was archived is all that may be missing.
-        tip: tip.unwrap_or(Tip { n: covered, session: 0, day: now.day(), last: None }),
+        tip: tip.unwrap_or(Tip {
+            n: covered,
+            session: 0,
+            day: known.map_or(now.day(), |mark| mark.tip.day),
+            last: None,
+        }),
         epoch: known.map_or(0, |mark| mark.epoch),
         end: 0,
     };
@@ -77,7 +83,7 @@ pub(super) fn recover(dir: &Path, feed: &FeedName, now: Timestamp) -> Result<Rec
         }
         None => None,
     };
-    let clean = known.is_none_or(|mark| mark.clean) && !lost && cut_bytes == 0 && told == written;
+    let clean = known.map_or(is_new, |mark| mark.clean) && !lost && cut_bytes == 0 && told == written;
     let (segment, offset) = match (&active, sealed.back()) {
         (Some((first, _, offset)), _) => (*first, *offset),
         (None, Some(last)) => (last.first, last.bytes),
@@ -280,7 +286,7 @@ fn merge(found: Tip, known: Option<Tip>, told: u64) -> Tip {
     Tip {
         n: found.n.max(told),
         session: found.session.max(known.session),
-        day: if found.n == 0 { known.day } else { found.day.max(known.day) },
+        day: found.day.max(known.day),
         last: if known.n > found.n { known.last } else { found.last },
     }
 }

@@ -11,6 +11,7 @@ use crc32c::crc32c;
 use ssmd_core::{Error, ErrorKind, Origin, Result, Timestamp};
 
 use super::files;
+use super::format::N_MAX;
 use super::mark::MarkFile;
 
 const NAME: &str = "covered";
@@ -82,7 +83,8 @@ fn parse(bytes: &[u8]) -> Option<(Origin, u64)> {
         return None;
     }
     let (origin, n) = text.strip_prefix(MAGIC)?.strip_prefix(' ')?.split_once(' ')?;
-    Some((origin.parse().ok()?, n.parse().ok()?))
+    let n = n.parse().ok().filter(|n| *n <= N_MAX)?;
+    Some((origin.parse().ok()?, n))
 }
 
 /// A segment that is never written to again.

@@ -248,17 +248,23 @@ impl Writer {
         let now: Timestamp = self.shared.clock.now();
         let expired = retain::expired(&self.sealed, covered, now, self.shared.options.retain, over);
         for _ in 0..expired {
-            let Some(oldest) = self.sealed.front() else { return };
+            let Some(oldest) = self.sealed.front() else { break };
             let path = files::segment_path(&self.shared.dir, oldest.first);
             match fs::remove_file(&path) {
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(path = %path.display(), %cause, "a covered segment cannot be deleted");
-                    return;
+                    break;
                 }
                 _ => {}
             }
             self.shared.bytes.fetch_sub(oldest.bytes, Ordering::Relaxed);
             self.sealed.pop_front();
+        }
+        if expired > 0
+            && let Err(error) = files::sync_dir(&self.shared.dir)
+        {
+            // Then a deleted segment may be there again after a power cut, and is deleted again.
+            tracing::warn!(%error, "the deletion of covered segments is not durable");
         }
     }
 

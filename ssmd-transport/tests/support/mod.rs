@@ -1,13 +1,15 @@
 //! What the tests of the log share.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::{
-    Clock, Day, Entries, Entry, EntryId, EntryKind, ErrorKind, FeedName, FrameKind, Journal, Origin, Result,
-    SessionId, Start, SystemClock, Timestamp,
+    Clock, Day, Entries, Entry, EntryId, EntryKind, FeedName, FrameKind, Journal, Origin, Result, SessionId,
+    Start, SystemClock, Timestamp,
 };
 use ssmd_transport::log::{Log, LogReader, Options};
 
