@@ -88,7 +88,7 @@ pub(super) struct Client {
     listens: bool,
     /// When something was last said to it, or heard from it.
     active: Duration,
-    /// How much waited for it when that last changed, and when that was.
+    /// How much waited for it when last seen, and when it last took something.
     stalled: (usize, Duration),
 }
 
@@ -302,12 +302,13 @@ impl Exchange {
         let mut full = false;
         for client in self.clients.values_mut() {
             let bytes = client.outbox.bytes();
-            if bytes != client.stalled.0 || bytes < QUEUE_BYTES_FULL {
+            if bytes < client.stalled.0 || bytes < QUEUE_BYTES_FULL {
                 client.stalled = (bytes, now);
             } else if now.saturating_sub(client.stalled.1) > STALL_MAX && !client.outbox.is_cut() {
                 client.outbox.cut();
                 self.cut += 1;
             }
+            client.stalled.0 = bytes;
             full |= bytes >= QUEUE_BYTES_FULL;
         }
         full
@@ -339,7 +340,8 @@ impl Exchange {
         let quiet = |client: &Client, limit| now.saturating_sub(client.active) >= limit;
         for (number, client) in &mut self.clients {
             let subscribed = self.venue.is_subscribed(*number);
-            if subscribed && !playing && !closing && quiet(client, HEARTBEAT) {
+            let idle = quiet(client, HEARTBEAT) && client.outbox.bytes() == 0;
+            if subscribed && !playing && !closing && idle {
                 self.out.say(*number, self.venue.heartbeat());
             } else if !subscribed && quiet(client, IDLE_MAX) {
                 client.active = now;
