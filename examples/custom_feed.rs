@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use ssmd_core::conformance::Verdict;
 use ssmd_core::conformance::feed::{self, Plain};
 use ssmd_core::{
-    Clock, Decimal, Decode, DecodeCounts, DecodeError, Error, ErrorKind, Feed, FeedName, Frame, FrameKind, Frames,
-    GapCause, Header, Journal, Limits, Metrics, Origin, Output, Record, Result, Session, SessionId, Start, Symbol,
-    SystemClock, Topic, Wanted, record,
+    Clock, Decimal, Decode, DecodeCounts, DecodeError, Error, ErrorKind, Feed, FeedName, Frame, FrameKind,
+    Frames, GapCause, Header, Journal, Limits, Metrics, Origin, Output, Record, Result, Session, SessionId,
+    Start, Symbol, SystemClock, Topic, Wanted, record,
 };
 use ssmd_feeds::Subscriptions;
 use ssmd_feeds::capture::{Capture, CaptureOptions};
@@ -34,7 +34,11 @@ impl Feed for Counting {
     }
 
     fn limits(&self) -> Limits {
-        Limits { topics_per_session: NonZeroUsize::MAX, connects: 10, connects_window: Duration::from_secs(60) }
+        Limits {
+            topics_per_session: NonZeroUsize::MAX,
+            connects: 10,
+            connects_window: Duration::from_secs(60),
+        }
     }
 
     async fn universe(&self) -> Result<Wanted> {
@@ -154,7 +158,8 @@ async fn main() -> std::result::Result<(), Box<dyn StdError>> {
     }
 
     // Pass it to the pipeline: it is captured as any venue is.
-    let (clock, journal): (Arc<dyn Clock>, _) = (Arc::new(SystemClock::new()), Arc::new(MemoryJournal::new()));
+    let (clock, journal): (Arc<dyn Clock>, _) =
+        (Arc::new(SystemClock::new()), Arc::new(MemoryJournal::new()));
     let capture = Capture::new(CaptureOptions {
         feed: Arc::new(Counting(name)),
         journal: journal.clone(),

@@ -14,8 +14,8 @@ use ssmd_core::conformance::journal::{self, Plain};
 use ssmd_core::entry::PAYLOAD_BYTES_MAX;
 use ssmd_core::journal::hole;
 use ssmd_core::{
-    Bounds, Clock, Entries, Entry, EntryId, EntryKind, Error, ErrorKind, FrameKind, Journal, Metrics, Origin, Pending,
-    Positions, Result, SessionId, Start, SystemClock,
+    Bounds, Clock, Entries, Entry, EntryId, EntryKind, Error, ErrorKind, FrameKind, Journal, Metrics, Origin,
+    Pending, Positions, Result, SessionId, Start, SystemClock,
 };
 use ssmd_storage::{Archiver, MemoryStore, archive};
 use tokio::sync::watch;

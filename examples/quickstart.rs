@@ -24,8 +24,14 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     let symbols = vec![Symbol::new("BTC/USD")?, Symbol::new("ETH/USD")?];
     let source = Source::Model { seed: 1, symbols, rate: Some(2000.0) };
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let options =
-        SimOptions { venue: "kraken".into(), source, listen, anywhere: false, log: None, exit_when_done: false };
+    let options = SimOptions {
+        venue: "kraken".into(),
+        source,
+        listen,
+        anywhere: false,
+        log: None,
+        exit_when_done: false,
+    };
     let sim = Sim::bind(options, clock.clone()).await?;
     let address = sim.address();
     let sim_stop = tasks.token();
@@ -94,7 +100,10 @@ async fn main() -> Result<(), Box<dyn StdError>> {
 
     // The proof: every hash, every frame number, every book checksum.
     let report = verify::verify(store, None, |feed| ssmd_feeds::decoder(feed).ok(), |_| ()).await?;
-    println!("verified {} frames and {} books, {} errors", report.frames, report.books_verified, report.errors);
+    println!(
+        "verified {} frames and {} books, {} errors",
+        report.frames, report.books_verified, report.errors
+    );
     assert_eq!((report.errors, report.books_failed), (0, 0));
     tasks.stop(Duration::from_secs(5), clock).await?;
     Ok(())

@@ -17,7 +17,7 @@ use crate::status::FeedStatus;
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Every feed of an environment, being archived.
-pub struct Archivers {
+pub(crate) struct Archivers {
     tasks: Tasks,
     feeds: BTreeMap<FeedName, Archived>,
     clock: Arc<dyn Clock>,
@@ -25,7 +25,7 @@ pub struct Archivers {
 
 /// One feed, being archived. Cheap to clone.
 #[derive(Clone)]
-pub struct Archived {
+pub(crate) struct Archived {
     covered: Arc<AtomicU64>,
     commits: Counter,
     bytes: Counter,
@@ -34,12 +34,12 @@ pub struct Archived {
 
 impl Archivers {
     /// No feeds yet.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { tasks: Tasks::new(), feeds: BTreeMap::new(), clock }
     }
 
     /// Archives what the journal holds and will hold, once `open` has it. The log is told what it may forget.
-    pub fn archive(
+    pub(crate) fn archive(
         &mut self,
         feed: &FeedName,
         open: impl Future<Output = Result<Arc<dyn Journal>>> + Send + 'static,
@@ -76,7 +76,7 @@ impl Archivers {
     }
 
     /// What is known of each feed.
-    pub fn feeds(&self) -> BTreeMap<FeedName, Archived> {
+    pub(crate) fn feeds(&self) -> BTreeMap<FeedName, Archived> {
         self.feeds.clone()
     }
 
@@ -87,7 +87,7 @@ impl Archivers {
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn wait(&mut self) -> Result<()> {
+    pub(crate) async fn wait(&mut self) -> Result<()> {
         self.tasks.wait().await
     }
 
@@ -95,14 +95,14 @@ impl Archivers {
     ///
     /// # Errors
     /// The first failure.
-    pub async fn stop(&mut self) -> Result<()> {
+    pub(crate) async fn stop(&mut self) -> Result<()> {
         std::mem::take(&mut self.tasks).stop(STOPS_WITHIN, Arc::clone(&self.clock)).await
     }
 }
 
 impl Archived {
     /// Adds what is archived to the feed's status.
-    pub fn describe(&self, status: &mut FeedStatus) {
+    pub(crate) fn describe(&self, status: &mut FeedStatus) {
         status.archived = self.covered.load(Ordering::Relaxed);
         status.commits = self.commits.get();
         status.objects = self.objects.get();

@@ -19,7 +19,7 @@ use crate::folder::Folder;
 use crate::status::{FeedStatus, Status};
 
 /// Everything that can be seen of a running process.
-pub struct Board {
+pub(crate) struct Board {
     /// `up`, `connector` or `archiver`.
     pub role: &'static str,
     /// The environment's name.
@@ -46,11 +46,11 @@ pub struct Board {
 
 impl Board {
     /// How everything is doing.
-    pub fn now(&self) -> Status {
+    pub(crate) fn now(&self) -> Status {
         let mut feeds: Vec<_> = self.recorded.iter().map(|feed| feed.status()).collect();
         for (name, archived) in &self.archived {
             let at = feeds.iter().position(|feed| feed.feed == name.as_str()).unwrap_or_else(|| {
-                feeds.push(self.from_log(name));
+                feeds.push(self.read_log(name));
                 feeds.len() - 1
             });
             archived.describe(&mut feeds[at]);
@@ -68,7 +68,7 @@ impl Board {
     }
 
     /// When something other than a heartbeat last came, over all feeds.
-    pub fn last_activity(&self) -> Option<Duration> {
+    pub(crate) fn last_activity(&self) -> Option<Duration> {
         self.recorded.iter().filter_map(|feed| feed.last_activity()).max()
     }
 
@@ -76,14 +76,19 @@ impl Board {
     ///
     /// # Errors
     /// The reason, for people.
-    pub fn ready(&self) -> std::result::Result<(), String> {
-        let silent: Vec<_> =
-            self.recorded.iter().map(|feed| feed.status()).filter(|feed| feed.sessions == 0).map(|f| f.feed).collect();
+    pub(crate) fn ready(&self) -> std::result::Result<(), String> {
+        let silent: Vec<_> = self
+            .recorded
+            .iter()
+            .map(|feed| feed.status())
+            .filter(|feed| feed.sessions == 0)
+            .map(|f| f.feed)
+            .collect();
         if silent.is_empty() { Ok(()) } else { Err(format!("no connection: {}", silent.join(", "))) }
     }
 
     /// A feed whose log another process writes: only its files tell.
-    fn from_log(&self, feed: &FeedName) -> FeedStatus {
+    fn read_log(&self, feed: &FeedName) -> FeedStatus {
         let mut status = FeedStatus { feed: feed.to_string(), ..FeedStatus::default() };
         if let Ok(inspection) = log::inspect(&self.folder.log(feed)) {
             status.durable = inspection.durable;

@@ -429,6 +429,7 @@ fn speed(text: &str) -> Result<Speed, String> {
 
 /// Reads `30s`, `5m`, `1h30m`, `250ms`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let signed: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}; write 30s, 5m or 1h"))?;
+    let signed: jiff::SignedDuration =
+        text.parse().map_err(|error| format!("{error}; write 30s, 5m or 1h"))?;
     Duration::try_from(signed).map_err(|_| "a duration cannot be below zero".to_owned())
 }

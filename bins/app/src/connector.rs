@@ -7,8 +7,8 @@ use std::time::Duration;
 use ssmd_core::environment::{Environment, FeedSpec};
 use ssmd_core::metrics::{self, Gauge};
 use ssmd_core::{
-    Clock, DecodeCounts, EnvironmentName, Error, ErrorKind, Evidence, FeedName, GapCause, Metrics, Record, Result,
-    SessionId, Start, Subject, Symbol, Tasks, Transport,
+    Clock, DecodeCounts, EnvironmentName, Error, ErrorKind, Evidence, FeedName, GapCause, Metrics, Record,
+    Result, SessionId, Start, Subject, Symbol, Tasks, Transport,
 };
 use ssmd_feeds::capture::{Capture, CaptureOptions, CaptureStatus};
 use ssmd_feeds::live::{Live, LiveOptions, MakeMessages};
@@ -28,7 +28,7 @@ const LIVE_STOPS_WITHIN: Duration = Duration::from_secs(15);
 const RESYNCS_MAX: usize = 1024;
 
 /// Every feed of an environment, being recorded.
-pub struct Connector {
+pub(crate) struct Connector {
     feeds: Vec<Arc<Recorded>>,
     captures: Tasks,
     decoders: Tasks,
@@ -37,7 +37,7 @@ pub struct Connector {
 }
 
 /// One feed, being recorded.
-pub struct Recorded {
+pub(crate) struct Recorded {
     name: FeedName,
     log: Log,
     capture: Arc<CaptureStatus>,
@@ -53,7 +53,7 @@ impl Connector {
     ///
     /// # Errors
     /// `Denied` if another process records into the same folder; what feeds say of their configuration.
-    pub async fn start(
+    pub(crate) async fn start(
         environment: &Environment,
         folder: &Folder,
         clock: Arc<dyn Clock>,
@@ -119,7 +119,10 @@ impl Connector {
             start: Start::After([(log.origin(), position.next - 1)].into()),
             live: (log.origin(), SessionId(position.next_session)),
             resync: resync.clone(),
-            publish: Some((Arc::clone(&self.transport) as Arc<dyn Transport>, messages(environment, &spec.name))),
+            publish: Some((
+                Arc::clone(&self.transport) as Arc<dyn Transport>,
+                messages(environment, &spec.name),
+            )),
             clock: Arc::clone(&self.clock),
             metrics: metrics.clone(),
         });
@@ -135,7 +138,8 @@ impl Connector {
         let stop = self.captures.token();
         self.captures.spawn("capture", async move { capture.run(stop, resyncs).await.map(drop) });
         self.decoders.spawn("decode", live.run(self.decoders.token()));
-        let sampler = sample(Arc::clone(&recorded.capture), Arc::clone(&recorded.rate), Arc::clone(&self.clock));
+        let sampler =
+            sample(Arc::clone(&recorded.capture), Arc::clone(&recorded.rate), Arc::clone(&self.clock));
         let stop = self.decoders.token();
         self.decoders.spawn("sample rate", async move {
             tokio::select! {
@@ -147,12 +151,12 @@ impl Connector {
     }
 
     /// The feeds.
-    pub fn feeds(&self) -> &[Arc<Recorded>] {
+    pub(crate) fn feeds(&self) -> &[Arc<Recorded>] {
         &self.feeds
     }
 
     /// Where records are told as they are decoded, on subjects `{environment}.{feed}.record.{type}.{symbol}`.
-    pub fn transport(&self) -> Arc<dyn Transport> {
+    pub(crate) fn transport(&self) -> Arc<dyn Transport> {
         Arc::clone(&self.transport) as Arc<dyn Transport>
     }
 
@@ -163,7 +167,7 @@ impl Connector {
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn wait(&mut self) -> Result<()> {
+    pub(crate) async fn wait(&mut self) -> Result<()> {
         tokio::select! {
             biased;
             decoded = self.decoders.wait() => decoded,
@@ -175,9 +179,11 @@ impl Connector {
     ///
     /// # Errors
     /// The first failure.
-    pub async fn stop(&mut self) -> Result<()> {
-        let captured = std::mem::take(&mut self.captures).stop(CAPTURE_STOPS_WITHIN, Arc::clone(&self.clock)).await;
-        let decoded = std::mem::take(&mut self.decoders).stop(LIVE_STOPS_WITHIN, Arc::clone(&self.clock)).await;
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        let captured =
+            std::mem::take(&mut self.captures).stop(CAPTURE_STOPS_WITHIN, Arc::clone(&self.clock)).await;
+        let decoded =
+            std::mem::take(&mut self.decoders).stop(LIVE_STOPS_WITHIN, Arc::clone(&self.clock)).await;
         captured.and(decoded)
     }
 
@@ -185,7 +191,7 @@ impl Connector {
     ///
     /// # Errors
     /// The first failure.
-    pub async fn close(&self) -> Result<()> {
+    pub(crate) async fn close(&self) -> Result<()> {
         let mut first = Ok(());
         for feed in &self.feeds {
             first = first.and(feed.log.close().await);
@@ -196,17 +202,17 @@ impl Connector {
 
 impl Recorded {
     /// Its name.
-    pub fn name(&self) -> &FeedName {
+    pub(crate) fn name(&self) -> &FeedName {
         &self.name
     }
 
     /// Its log.
-    pub fn log(&self) -> &Log {
+    pub(crate) fn log(&self) -> &Log {
         &self.log
     }
 
     /// When something other than a heartbeat last came, on the connector's monotonic clock.
-    pub fn last_activity(&self) -> Option<Duration> {
+    pub(crate) fn last_activity(&self) -> Option<Duration> {
         self.capture.last_activity()
     }
 
@@ -214,13 +220,14 @@ impl Recorded {
     ///
     /// # Errors
     /// `Full` if too many are waiting already.
-    pub fn resync(&self, symbol: Symbol) -> Result<()> {
+    pub(crate) fn resync(&self, symbol: Symbol) -> Result<()> {
         self.resync.try_send(symbol).map_err(|_| Error::new(ErrorKind::Full, "ask for resync"))
     }
 
     /// How it is doing.
-    pub fn status(&self) -> FeedStatus {
-        let (figures, counts, missing) = (self.capture.figures(), *self.counts.borrow(), self.capture.missing());
+    pub(crate) fn status(&self) -> FeedStatus {
+        let (figures, counts, missing) =
+            (self.capture.figures(), *self.counts.borrow(), self.capture.missing());
         FeedStatus {
             feed: self.name.to_string(),
             sessions: figures.sessions,
@@ -265,8 +272,13 @@ fn messages(environment: &EnvironmentName, feed: &FeedName) -> MakeMessages {
     let (environment, feed) = (environment.clone(), feed.clone());
     Arc::new(move |record: &Record, out| {
         let symbol = record.header.symbol.as_ref().map_or_else(|| "_".to_owned(), Symbol::token);
-        let tokens =
-            [environment.as_str(), feed.as_str(), "record", record.body.record_type().word(), symbol.as_str()];
+        let tokens = [
+            environment.as_str(),
+            feed.as_str(),
+            "record",
+            record.body.record_type().word(),
+            symbol.as_str(),
+        ];
         match Subject::new(tokens) {
             Ok(subject) => {
                 let mut payload = Vec::with_capacity(256);

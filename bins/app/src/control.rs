@@ -20,14 +20,14 @@ use crate::status::Status;
 /// The longest request, in bytes.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 /// How long a client may take to send its request, and what runs to answer the first line.
-pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Names of the sockets, by the role of the process that listens.
-pub const ROLES: [&str; 3] = ["up", "connector", "archiver"];
+pub(crate) const ROLES: [&str; 3] = ["up", "connector", "archiver"];
 
 /// What can be asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Request {
+pub(crate) enum Request {
     /// One line: a [`Status`].
     Status,
     /// Records as they are decoded, one line each, whose subjects match the filter.
@@ -48,7 +48,7 @@ pub enum Request {
 
 /// What runs, as seen by the socket.
 #[async_trait]
-pub trait Controlled: Send + Sync {
+pub(crate) trait Controlled: Send + Sync {
     /// How it is doing.
     async fn status(&self) -> Status;
     /// Records as they are decoded.
@@ -69,7 +69,7 @@ pub trait Controlled: Send + Sync {
 ///
 /// # Errors
 /// `Conflict` if another process of that role runs in the same folder.
-pub async fn bind(data: &Path, role: &str) -> Result<UnixListener> {
+pub(crate) async fn bind(data: &Path, role: &str) -> Result<UnixListener> {
     let failed = |cause| Error::io("open control socket", cause).with("folder", data.display());
     let (short, _folder) = short_path(data, role).map_err(failed)?;
     if UnixStream::connect(&short).await.is_ok() {
@@ -79,7 +79,7 @@ pub async fn bind(data: &Path, role: &str) -> Result<UnixListener> {
             .hint("stop it, or choose another folder with --data"));
     }
     match std::fs::remove_file(&short) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(failed(cause)),
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(failed(cause)),
         _ => UnixListener::bind(&short).map_err(failed),
     }
 }
@@ -98,7 +98,11 @@ fn short_path(data: &Path, role: &str) -> std::io::Result<(PathBuf, std::fs::Fil
 ///
 /// # Errors
 /// None today: what fails concerns one client only.
-pub async fn serve(listener: UnixListener, what: Arc<dyn Controlled>, stop: CancellationToken) -> Result<()> {
+pub(crate) async fn serve(
+    listener: UnixListener,
+    what: Arc<dyn Controlled>,
+    stop: CancellationToken,
+) -> Result<()> {
     let mut clients = Tasks::under(&stop);
     loop {
         let accepted = tokio::select! {
@@ -179,7 +183,7 @@ fn json_line(value: &impl Serialize) -> String {
 ///
 /// # Errors
 /// `Unavailable` if no such process runs there.
-pub async fn ask(data: &Path, role: &str, request: &Request) -> Result<Lines<BufReader<UnixStream>>> {
+pub(crate) async fn ask(data: &Path, role: &str, request: &Request) -> Result<Lines<BufReader<UnixStream>>> {
     let absent = |cause: std::io::Error| {
         Error::new(ErrorKind::Unavailable, "talk to a running ssmd")
             .with("folder", data.display())

@@ -21,7 +21,7 @@ use crate::{control, http, simulated, view};
 
 /// Which parts of the path a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// All of it.
     Up,
     /// From feeds to logs.
@@ -32,7 +32,7 @@ pub enum Role {
 
 impl Role {
     /// The name of its control socket.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Up => "up",
             Self::Connector => "connector",
@@ -43,7 +43,7 @@ impl Role {
 
 /// What to run.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Which parts.
     pub role: Role,
     /// What the document declares.
@@ -67,7 +67,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// What failed first; everything was drained as far as it went.
-pub async fn run(mut plan: Plan) -> Result<Status> {
+pub(crate) async fn run(mut plan: Plan) -> Result<Status> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let stop = CancellationToken::new();
     let signals = listen_for_signals(stop.clone())?;
@@ -115,8 +115,7 @@ impl Parts {
         };
         let spec = folder.store(&environment.store);
         let started = clock.elapsed();
-        let mut parts =
-            Self { connector: None, archivers: None, listener, store: spec.to_string(), started };
+        let mut parts = Self { connector: None, archivers: None, listener, store: spec.to_string(), started };
         if plan.role != Role::Archiver {
             let connector = Connector::start(environment, folder, Arc::clone(clock), metrics.clone()).await?;
             parts.connector = Some(connector);
@@ -142,7 +141,11 @@ impl Parts {
         once: bool,
     ) -> impl Future<Output = Result<Arc<dyn Journal>>> + Send + 'static {
         let own = self.connector.as_ref().and_then(|connector| {
-            connector.feeds().iter().find(|recorded| recorded.name() == feed).map(|recorded| recorded.log().clone())
+            connector
+                .feeds()
+                .iter()
+                .find(|recorded| recorded.name() == feed)
+                .map(|recorded| recorded.log().clone())
         });
         let (directory, clock) = (folder.log(feed), Arc::clone(clock));
         async move {
@@ -152,7 +155,9 @@ impl Parts {
             loop {
                 match LogReader::open(&directory, Arc::clone(&clock)) {
                     Ok(log) => return Ok(Arc::new(log) as Arc<dyn Journal>),
-                    Err(error) if error.kind() == ErrorKind::NotFound && !once => clock.sleep(LOOK_EVERY).await,
+                    Err(error) if error.kind() == ErrorKind::NotFound && !once => {
+                        clock.sleep(LOOK_EVERY).await;
+                    }
                     Err(error) => return Err(error),
                 }
             }

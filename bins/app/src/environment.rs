@@ -11,10 +11,10 @@ use crate::output::Stopped;
 ///
 /// # Errors
 /// Every problem of the document at once; `NotFound` for a file that is not there.
-pub fn load(path: Option<&Path>) -> Result<Environment, Stopped> {
+pub(crate) fn load(path: Option<&Path>) -> Result<Environment, Stopped> {
     let words = ssmd_feeds::vocabulary();
     let Some(path) = path else {
-        return Ok(Environment::builtin(&words)?);
+        return Ok(Environment::builtin(&ssmd_feeds::kraken::WORDS)?);
     };
     let text = std::fs::read(path).map_err(|cause| {
         Error::io("read environment", cause)

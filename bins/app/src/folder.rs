@@ -6,35 +6,35 @@ use ssmd_core::environment::StoreSpec;
 use ssmd_core::{Error, FeedName, Result};
 
 /// The folder that documents and commands mean unless they are told another.
-pub const DEFAULT: &str = "./ssmd-data";
+pub(crate) const DEFAULT: &str = "./ssmd-data";
 
 /// A data folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     /// Makes the folder if it is not there.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn create(path: &Path) -> Result<Self> {
+    pub(crate) fn create(path: &Path) -> Result<Self> {
         std::fs::create_dir_all(path)
             .map_err(|cause| Error::io("create data folder", cause).with("folder", path.display()))?;
         Ok(Self(path.to_owned()))
     }
 
     /// The folder itself.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// Where a feed's log is.
-    pub fn log(&self, feed: &FeedName) -> PathBuf {
+    pub(crate) fn log(&self, feed: &FeedName) -> PathBuf {
         self.0.join("log").join(feed.as_str())
     }
 
     /// The store a document names. A path inside the default data folder moves with the folder.
-    pub fn store(&self, spec: &StoreSpec) -> StoreSpec {
+    pub(crate) fn store(&self, spec: &StoreSpec) -> StoreSpec {
         let StoreSpec::File(path) = spec;
         let default = Path::new(DEFAULT);
         let inside = Path::new(path).strip_prefix(default).or_else(|_| {

@@ -21,13 +21,13 @@ const CONNECTIONS_MAX: usize = 64;
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Says whether the daemon does its work, and if not, why.
-pub type Ready = Arc<dyn Fn() -> std::result::Result<(), String> + Send + Sync>;
+pub(crate) type Ready = Arc<dyn Fn() -> std::result::Result<(), String> + Send + Sync>;
 
 /// Binds the address, so that a taken port is an error before anything starts.
 ///
 /// # Errors
 /// `Conflict` if the port is taken, else the operating system's.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|cause| {
         let taken = cause.kind() == std::io::ErrorKind::AddrInUse;
         let error = Error::io("listen for health and metrics", cause).with("address", address);
@@ -46,7 +46,12 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
 ///
 /// # Errors
 /// None today: what fails concerns one client only.
-pub async fn serve(listener: TcpListener, metrics: Metrics, ready: Ready, stop: CancellationToken) -> Result<()> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    metrics: Metrics,
+    ready: Ready,
+    stop: CancellationToken,
+) -> Result<()> {
     let mut connections = Tasks::under(&stop);
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -56,7 +61,9 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, ready: Ready, stop: 
             Some(_) = connections.next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
-        let (Ok((socket, _)), Ok(permit)) = (accepted, Arc::clone(&room).try_acquire_owned()) else { continue };
+        let (Ok((socket, _)), Ok(permit)) = (accepted, Arc::clone(&room).try_acquire_owned()) else {
+            continue;
+        };
         let (metrics, ready, stop) = (metrics.clone(), Arc::clone(&ready), connections.token());
         connections.spawn("health client", async move {
             let _permit = permit;
@@ -83,7 +90,9 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, ready: Ready, stop: 
 
 fn respond(request: &Request<Incoming>, metrics: &Metrics, ready: &Ready) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/health") => (StatusCode::OK, JSON, "{\"status\":\"ok\"}\n".to_owned()),
+        (&Method::GET | &Method::HEAD, "/health") => {
+            (StatusCode::OK, JSON, "{\"status\":\"ok\"}\n".to_owned())
+        }
         (&Method::GET | &Method::HEAD, "/health/ready") => match ready() {
             Ok(()) => (StatusCode::OK, JSON, "{\"status\":\"ready\"}\n".to_owned()),
             Err(why) => {

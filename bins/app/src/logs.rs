@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Logs to standard error. `SSMD_LOG` chooses what is shown, as in `SSMD_LOG=debug,ssmd_feeds=trace`; unless it is
 /// set, `info` and above, or only warnings with `quiet`, for commands whose output is what they print.
-pub fn start(json: bool, quiet: bool) {
+pub(crate) fn start(json: bool, quiet: bool) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(if quiet { "warn" } else { "info" }))
         .with_writer(std::io::stderr)
@@ -25,7 +25,7 @@ pub fn start(json: bool, quiet: bool) {
 ///
 /// # Errors
 /// The operating system's, if the file cannot be opened.
-pub fn start_in_file(json: bool, path: &Path) -> Result<()> {
+pub(crate) fn start_in_file(json: bool, path: &Path) -> Result<()> {
     let opened = File::options().create(true).append(true).open(path);
     let file = opened.map_err(|cause| Error::io("open log file", cause).with("path", path.display()))?;
     let builder = tracing_subscriber::fmt()

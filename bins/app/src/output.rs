@@ -9,11 +9,11 @@ use ssmd_core::{Error, ErrorKind};
 use crate::exit::Exit;
 
 /// How a command ends.
-pub type Outcome = Result<Exit, Stopped>;
+pub(crate) type Outcome = Result<Exit, Stopped>;
 
 /// Why a command ended early.
 #[derive(Debug)]
-pub enum Stopped {
+pub(crate) enum Stopped {
     /// Something failed.
     Failed(Error),
     /// The environment document is wrong.
@@ -36,7 +36,7 @@ impl From<Problems> for Stopped {
 
 impl Stopped {
     /// Says on standard error what happened, and gives the exit code.
-    pub fn exit(self) -> Exit {
+    pub(crate) fn exit(self) -> Exit {
         match self {
             Self::Failed(error) => {
                 eprintln!("error: {}", error.report());
@@ -52,14 +52,14 @@ impl Stopped {
 }
 
 /// Standard output, buffered. A reader that went away, as `head` does, is no error.
-pub struct Out(BufWriter<StdoutLock<'static>>);
+pub(crate) struct Out(BufWriter<StdoutLock<'static>>);
 
 /// Room for a few hundred lines.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 impl Out {
     /// Standard output.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock()))
     }
 
@@ -67,7 +67,7 @@ impl Out {
     ///
     /// # Errors
     /// `Unread` if nobody reads any more.
-    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
         self.0.write_all(bytes).map_err(stopped)
     }
 
@@ -75,7 +75,7 @@ impl Out {
     ///
     /// # Errors
     /// `Unread` if nobody reads any more.
-    pub fn line(&mut self, line: impl std::fmt::Display) -> Result<(), Stopped> {
+    pub(crate) fn line(&mut self, line: impl std::fmt::Display) -> Result<(), Stopped> {
         writeln!(self.0, "{line}").map_err(stopped)
     }
 
@@ -83,7 +83,7 @@ impl Out {
     ///
     /// # Errors
     /// `Unread` if nobody reads any more.
-    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Stopped> {
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Stopped> {
         let text = serde_json::to_string(value)
             .map_err(|cause| Error::new(ErrorKind::Bug, "write JSON").because(cause))?;
         self.line(text)
@@ -93,7 +93,7 @@ impl Out {
     ///
     /// # Errors
     /// `Unread` if nobody reads any more.
-    pub fn flush(&mut self) -> Result<(), Stopped> {
+    pub(crate) fn flush(&mut self) -> Result<(), Stopped> {
         self.0.flush().map_err(stopped)
     }
 }

@@ -14,7 +14,7 @@ const SYMBOLS: usize = 8;
 ///
 /// # Errors
 /// `NotFound` for a feed that cannot be simulated.
-pub async fn start(
+pub(crate) async fn start(
     environment: &mut Environment,
     rate: u32,
     seed: u64,

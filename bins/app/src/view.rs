@@ -25,7 +25,7 @@ const HISTORY: usize = 120;
 ///
 /// # Errors
 /// The terminal's.
-pub async fn run<F, S>(status: F, clock: Arc<dyn Clock>, stop: CancellationToken) -> Result<()>
+pub(crate) async fn run<F, S>(status: F, clock: Arc<dyn Clock>, stop: CancellationToken) -> Result<()>
 where
     F: Fn() -> S + Send,
     S: Future<Output = Status> + Send,
@@ -62,9 +62,13 @@ const FIXED_LINES: u16 = 5;
 
 fn draw(frame: &mut Frame<'_>, status: &Status, rates: &[u64]) {
     let rows = u16::try_from(status.feeds.len()).unwrap_or(u16::MAX).saturating_add(1);
-    let [title, line, table, foot] =
-        Layout::vertical([Constraint::Length(1), Constraint::Length(2), Constraint::Length(rows), Constraint::Length(1)])
-            .areas(frame.area());
+    let [title, line, table, foot] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(2),
+        Constraint::Length(rows),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
     frame.render_widget(heading(status), title);
     frame.render_widget(Sparkline::default().data(rates).style(Style::new().fg(Color::Cyan)), line);
     frame.render_widget(feeds(status), table);
@@ -81,7 +85,8 @@ fn heading(status: &Status) -> Line<'_> {
 }
 
 fn footing(status: &Status) -> Line<'_> {
-    let health = status.listen.as_ref().map_or(String::new(), |at| format!(" · metrics at http://{at}/metrics"));
+    let health =
+        status.listen.as_ref().map_or(String::new(), |at| format!(" · metrics at http://{at}/metrics"));
     Line::styled(format!("Ctrl-C stops, seals and exits{health}"), Style::new().fg(Color::DarkGray))
 }
 
@@ -99,7 +104,8 @@ const COLUMNS: [(&str, u16); 9] = [
 
 fn feeds(status: &Status) -> Table<'_> {
     let header = Row::new(COLUMNS.map(|(name, _)| name)).style(Style::new().add_modifier(Modifier::DIM));
-    Table::new(status.feeds.iter().map(row), COLUMNS.map(|(_, width)| Constraint::Length(width))).header(header)
+    Table::new(status.feeds.iter().map(row), COLUMNS.map(|(_, width)| Constraint::Length(width)))
+        .header(header)
 }
 
 fn row(feed: &FeedStatus) -> Row<'_> {
@@ -111,7 +117,8 @@ fn row(feed: &FeedStatus) -> Row<'_> {
         Cell::from(grouped(feed.frames)),
         Cell::from(bytes(feed.bytes)),
         Cell::from(format!("{:.1} ms", feed.lag_seconds * 1000.0)),
-        Cell::from(format!("{} / {}", grouped(feed.books_verified), feed.books_failed)).style(good(feed.books_failed == 0)),
+        Cell::from(format!("{} / {}", grouped(feed.books_verified), feed.books_failed))
+            .style(good(feed.books_failed == 0)),
         Cell::from(feed.gaps.to_string()).style(good(feed.gaps == 0)),
         Cell::from(format!("{} of {}", grouped(feed.archived), grouped(feed.durable))),
     ])

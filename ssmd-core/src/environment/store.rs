@@ -9,6 +9,13 @@ const PATH_BYTES_MAX: usize = 4096;
 /// What to write instead.
 const HINT: &str = "write file: and a path, as in file:./ssmd-data/store";
 
+impl std::fmt::Display for StoreSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self::File(path) = self;
+        write!(f, "file:{path}")
+    }
+}
+
 impl StoreSpec {
     /// Reads `file:PATH` or `file:///PATH`. A path that does not start with `/` is relative to the working directory.
     ///

@@ -13,7 +13,7 @@ use crate::cli::StoreArgs;
 ///
 /// # Errors
 /// `NotFound` if there is none; reading commands never create one.
-pub fn store(args: &StoreArgs) -> Result<Arc<dyn Store>> {
+pub(super) fn store(args: &StoreArgs) -> Result<Arc<dyn Store>> {
     let spec = StoreSpec::parse(&args.store)?;
     let StoreSpec::File(path) = &spec;
     if !Path::new(path).is_dir() {
@@ -28,7 +28,7 @@ pub fn store(args: &StoreArgs) -> Result<Arc<dyn Store>> {
 ///
 /// # Errors
 /// As [`store`]; `Corrupt` if its commits are damaged.
-pub async fn open(args: &StoreArgs) -> Result<Archive> {
+pub(super) async fn open(args: &StoreArgs) -> Result<Archive> {
     Archive::open(store(args)?).await
 }
 
@@ -36,7 +36,7 @@ pub async fn open(args: &StoreArgs) -> Result<Archive> {
 ///
 /// # Errors
 /// `NotFound`, with the feeds that there are.
-pub fn feed(archive: &Archive, name: &str) -> Result<FeedName> {
+pub(super) fn feed(archive: &Archive, name: &str) -> Result<FeedName> {
     let feed: FeedName = name.parse()?;
     let feeds = archive.feeds();
     if feeds.contains(&feed) {
@@ -55,13 +55,15 @@ pub fn feed(archive: &Archive, name: &str) -> Result<FeedName> {
 ///
 /// # Errors
 /// `NotFound`, with the days that there are.
-pub fn day(archive: &Archive, feed: &FeedName, day: Day) -> Result<()> {
+pub(super) fn day(archive: &Archive, feed: &FeedName, day: Day) -> Result<()> {
     let days = archive.days(feed);
     if days.contains(&day) {
         return Ok(());
     }
     let hint = match (days.first(), days.last()) {
-        (Some(first), Some(last)) => format!("its days are {first} to {last}; `ssmd ls --feed {feed}` lists them"),
+        (Some(first), Some(last)) => {
+            format!("its days are {first} to {last}; `ssmd ls --feed {feed}` lists them")
+        }
         _ => "it has no days".to_owned(),
     };
     Err(Error::new(ErrorKind::NotFound, "find day").with("feed", feed).with("day", day).hint(hint))
@@ -71,7 +73,7 @@ pub fn day(archive: &Archive, feed: &FeedName, day: Day) -> Result<()> {
 ///
 /// # Errors
 /// `NotFound` if this version knows no such venue.
-pub fn decoders(feed: &FeedName) -> Result<Decoders> {
+pub(super) fn decoders(feed: &FeedName) -> Result<Decoders> {
     let make = ssmd_feeds::decoder(feed)?;
     Ok(Decoders::with(move || make()))
 }

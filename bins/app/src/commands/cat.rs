@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::output::{Out, Outcome, Stopped};
 
 /// Prints the frames of a day.
-pub async fn run(args: &Cat) -> Outcome {
+pub(super) async fn run(args: &Cat) -> Outcome {
     let archive = archive::open(&args.store).await?;
     let feed = archive::feed(&archive, &args.feed)?;
     archive::day(&archive, &feed, args.day)?;
@@ -29,10 +29,10 @@ pub async fn run(args: &Cat) -> Outcome {
                 out.bytes(&line)?;
                 continue;
             }
-            if let Some(frame) = frames.next(entry)? {
-                if args.sent || frame.kind != FrameKind::Sent {
-                    print(&frame, args.format, &mut out)?;
-                }
+            if let Some(frame) = frames.next(entry)?
+                && (args.sent || frame.kind != FrameKind::Sent)
+            {
+                print(&frame, args.format, &mut out)?;
             }
         }
     }
@@ -52,7 +52,7 @@ fn print(frame: &Frame, format: CatFormat, out: &mut Out) -> Result<(), Stopped>
 
 /// Frames of entries; large ones are put together again.
 #[derive(Default)]
-pub struct FramesOf {
+pub(super) struct FramesOf {
     joiner: Joiner,
     origin: Option<Origin>,
 }
@@ -62,7 +62,7 @@ impl FramesOf {
     ///
     /// # Errors
     /// `Corrupt` if a part of a large frame is missing.
-    pub fn next(&mut self, entry: &Entry) -> ssmd_core::Result<Option<Frame>> {
+    pub(super) fn next(&mut self, entry: &Entry) -> ssmd_core::Result<Option<Frame>> {
         if self.origin != Some(entry.id.origin) {
             (self.joiner, self.origin) = (Joiner::default(), Some(entry.id.origin));
         }

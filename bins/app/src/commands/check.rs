@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::output::{Out, Outcome};
 
 /// Says everything that is wrong with a document, or what it declares.
-pub fn run(args: &Check) -> Outcome {
+pub(super) fn run(args: &Check) -> Outcome {
     let Some(path) = args.file.as_ref().or(args.config.as_ref()) else { return Ok(Exit::Usage) };
     let text = std::fs::read(path)
         .map_err(|cause| Error::io("read environment", cause).with("file", path.display()))?;

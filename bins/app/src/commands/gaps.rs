@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::output::{Out, Outcome, Stopped};
 
 /// Prints the gap ledger.
-pub async fn run(args: &Selection) -> Outcome {
+pub(super) async fn run(args: &Selection) -> Outcome {
     let archive = archive::open(&args.store).await?;
     let feed = archive::feed(&archive, &args.feed)?;
     archive::day(&archive, &feed, args.day)?;

@@ -14,7 +14,7 @@ use crate::output::{Out, Outcome};
 const PATTERN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Prints matching frames, each on a line; says by its exit code whether there were any.
-pub async fn run(args: &Grep) -> Outcome {
+pub(super) async fn run(args: &Grep) -> Outcome {
     let text = if args.fixed { regex::escape(&args.pattern) } else { args.pattern.clone() };
     let pattern = RegexBuilder::new(&text).size_limit(PATTERN_BYTES_MAX).build().map_err(|cause| {
         Error::new(ErrorKind::Invalid, "read pattern").because(cause).hint("search a plain text with --fixed")

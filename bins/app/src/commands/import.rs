@@ -15,7 +15,7 @@ use crate::output::{Out, Outcome};
 use crate::status::grouped;
 
 /// Imports play files as the log of a new origin.
-pub async fn run(args: &Import) -> Outcome {
+pub(super) async fn run(args: &Import) -> Outcome {
     let feed: FeedName = args.feed.parse()?;
     ssmd_feeds::decoder(&feed)?;
     let mut files = Vec::with_capacity(args.files.len());
@@ -33,7 +33,9 @@ pub async fn run(args: &Import) -> Outcome {
     let options = import::Options { feed: feed.clone(), origin, compression: Default::default() };
     let summary = import::import(store, files, options, clock, Metrics::new()).await?;
     if summary.entries == 0 {
-        return Err(Error::new(ErrorKind::Invalid, "import").detail("there is no frame in these files").into());
+        return Err(Error::new(ErrorKind::Invalid, "import")
+            .detail("there is no frame in these files")
+            .into());
     }
     let mut out = Out::new();
     if args.json {

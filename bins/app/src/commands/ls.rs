@@ -10,7 +10,7 @@ use crate::output::{Out, Outcome, Stopped};
 use crate::status::{bytes, grouped};
 
 /// Lists what an archive holds.
-pub async fn run(args: &Ls) -> Outcome {
+pub(super) async fn run(args: &Ls) -> Outcome {
     let archive = archive::open(&args.store).await?;
     let mut out = Out::new();
     match (&args.feed, args.day) {
@@ -31,7 +31,8 @@ fn days(archive: &Archive, feeds: &[FeedName], json: bool, out: &mut Out) -> Res
     for feed in feeds {
         for day in archive.days(feed) {
             let objects = archive.segments(feed, &Selection::day(day));
-            let sum = |figure: fn(&Object) -> u64| objects.iter().map(|(_, object)| figure(object)).sum::<u64>();
+            let sum =
+                |figure: fn(&Object) -> u64| objects.iter().map(|(_, object)| figure(object)).sum::<u64>();
             let (frames, size) = (sum(|object| object.frames), sum(|object| object.bytes));
             if !json {
                 out.line(format_args!(
@@ -60,12 +61,18 @@ fn segments(
     json: bool,
     out: &mut Out,
 ) -> Result<(), Stopped> {
-    let objects: Vec<Object> = archive.segments(feed, selection).into_iter().map(|(_, object)| object).collect();
+    let objects: Vec<Object> =
+        archive.segments(feed, selection).into_iter().map(|(_, object)| object).collect();
     if json {
         return out.json(&objects);
     }
     for object in &objects {
-        out.line(format_args!("{:>12} frames  {:>10}  {}", grouped(object.frames), bytes(object.bytes), object.path))?;
+        out.line(format_args!(
+            "{:>12} frames  {:>10}  {}",
+            grouped(object.frames),
+            bytes(object.bytes),
+            object.path
+        ))?;
     }
     Ok(())
 }

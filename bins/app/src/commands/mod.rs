@@ -11,7 +11,7 @@ mod ls;
 mod replay;
 mod sim;
 mod tail;
-pub mod up;
+pub(crate) mod up;
 mod verify;
 
 use clap::CommandFactory;
@@ -22,7 +22,7 @@ use crate::logs;
 use crate::output::{Out, Outcome};
 
 /// Runs what was typed.
-pub async fn run(cli: Cli) -> Outcome {
+pub(crate) async fn run(cli: Cli) -> Outcome {
     let json = cli.log_json;
     if !matches!(cli.command, Command::Up(_)) {
         logs::start(json, !matches!(cli.command, Command::Sim(_)));

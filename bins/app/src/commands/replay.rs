@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use ssmd_core::codec;
-use ssmd_core::{Clock, Error, ErrorKind, FeedName, Output, Record, RecordType, Symbol, SystemClock, Timestamp};
+use ssmd_core::{
+    Clock, Error, ErrorKind, FeedName, Output, Record, RecordType, Symbol, SystemClock, Timestamp,
+};
 use ssmd_storage::Selection;
 
 use super::archive;
@@ -12,7 +14,7 @@ use crate::exit::Exit;
 use crate::output::{Out, Outcome, Stopped};
 
 /// Decodes a day and prints its records.
-pub async fn run(args: &Replay) -> Outcome {
+pub(super) async fn run(args: &Replay) -> Outcome {
     let wanted = Wanted::new(args)?;
     let archive = archive::open(&args.store).await?;
     let feed = archive::feed(&archive, &args.feed)?;

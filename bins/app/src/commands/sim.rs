@@ -15,7 +15,7 @@ use crate::output::Outcome;
 const SYMBOLS: usize = 8;
 
 /// Serves until it is done or told to stop.
-pub async fn run(args: cli::Sim) -> Outcome {
+pub(super) async fn run(args: cli::Sim) -> Outcome {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let source = if args.play.is_empty() {
         let symbols = if args.symbols.is_empty() {

@@ -11,7 +11,7 @@ use crate::output::{Out, Outcome, Stopped};
 use crate::status::Status;
 
 /// Prints records as they are decoded, until what runs has ended or nobody reads.
-pub async fn run(args: &cli::Tail) -> Outcome {
+pub(super) async fn run(args: &cli::Tail) -> Outcome {
     let request = Request::Tail { filter: args.filter.clone() };
     let mut lines = match control::ask(&args.data, "up", &request).await {
         Err(error) if error.kind() == ErrorKind::Unavailable => {
@@ -29,7 +29,7 @@ pub async fn run(args: &cli::Tail) -> Outcome {
 }
 
 /// Prints how what runs is doing.
-pub async fn status(args: &cli::Running) -> Outcome {
+pub(super) async fn status(args: &cli::Running) -> Outcome {
     let mut out = Out::new();
     let mut found = false;
     for role in ROLES {
@@ -49,7 +49,10 @@ pub async fn status(args: &cli::Running) -> Outcome {
         let status: Status = serde_json::from_str(&line)
             .map_err(|cause| Error::new(ErrorKind::Corrupt, "read status").because(cause))?;
         let since = Duration::from_secs(status.seconds as u64);
-        out.line(format_args!("{} {} · {} · {since:?} · {}", status.role, status.version, status.environment, status.store))?;
+        out.line(format_args!(
+            "{} {} · {} · {since:?} · {}",
+            status.role, status.version, status.environment, status.store
+        ))?;
         for feed in &status.feeds {
             out.line(format_args!("  {}", feed.line()))?;
         }

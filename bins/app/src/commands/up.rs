@@ -10,7 +10,7 @@ use crate::output::{Out, Outcome};
 use crate::{environment, logs};
 
 /// Records everything that the environment declares.
-pub async fn run(args: Up, log_json: bool) -> Outcome {
+pub(crate) async fn run(args: Up, log_json: bool) -> Outcome {
     let environment = environment::load(args.daemon.config.as_deref())?;
     if std::io::stdout().is_terminal() && !args.daemon.json {
         let folder = Folder::create(&args.daemon.data)?;
@@ -30,7 +30,7 @@ pub async fn run(args: Up, log_json: bool) -> Outcome {
 }
 
 /// Runs a daemon and prints what it did.
-pub async fn record(plan: Plan) -> Outcome {
+pub(crate) async fn record(plan: Plan) -> Outcome {
     let json = plan.flags.json;
     let status = daemon::run(plan).await?;
     let mut out = Out::new();

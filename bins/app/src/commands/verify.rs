@@ -11,7 +11,7 @@ use crate::output::{Out, Outcome, Stopped};
 use crate::status::{bytes, grouped};
 
 /// Proves an archive, or says what is wrong with it.
-pub async fn run(args: &Verify) -> Outcome {
+pub(super) async fn run(args: &Verify) -> Outcome {
     let store = archive::store(&args.store)?;
     let feed = match &args.feed {
         Some(name) => Some(name.parse()?),
@@ -25,12 +25,17 @@ pub async fn run(args: &Verify) -> Outcome {
             let _ = std::io::stderr().flush();
         }
     };
-    let report = verify::verify(store, feed.as_ref(), |feed| ssmd_feeds::decoder(feed).ok(), progress).await?;
+    let report =
+        verify::verify(store, feed.as_ref(), |feed| ssmd_feeds::decoder(feed).ok(), progress).await?;
     if show {
         eprint!("\r\x1b[K");
     }
     let mut out = Out::new();
-    if args.json { out.json(&report)? } else { print(&report, &mut out)? }
+    if args.json {
+        out.json(&report)?;
+    } else {
+        print(&report, &mut out)?;
+    }
     out.flush()?;
     Ok(if report.errors == 0 { Exit::Ok } else { Exit::Found })
 }
