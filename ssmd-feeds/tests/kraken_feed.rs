@@ -20,7 +20,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 fn spec(url: Option<String>, channels: &[&str], symbols: &[&str]) -> FeedSpec {
-        keys: Default::default(),
     FeedSpec {
         keys: Default::default(),
         name: "kraken".parse().unwrap(),
