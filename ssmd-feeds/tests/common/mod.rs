@@ -57,6 +57,17 @@ impl Server {
         soon("connect", self.listener.accept()).await.unwrap().0
     }
 
+    /// The next client, however long it takes to come.
+    pub async fn accept_whenever(&self) -> Peer {
+        loop {
+            let tcp = self.listener.accept().await.unwrap().0;
+            // A client may leave in the middle of the handshake.
+            if let Ok(stream) = tokio_tungstenite::accept_async(tcp).await {
+                return Peer(stream);
+            }
+        }
+    }
+
     pub async fn accept(&self) -> Peer {
         let tcp = self.tcp().await;
         Peer(soon("shake hands", tokio_tungstenite::accept_async(tcp)).await.unwrap())
@@ -64,6 +75,11 @@ impl Server {
 }
 
 impl Peer {
+    /// Says something to a client that may have gone.
+    pub async fn try_say(&mut self, text: &str) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+        self.0.send(Message::text(text)).await
+    }
+
     pub async fn say(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
     }

@@ -23,6 +23,8 @@ pub struct Toy {
     pub url: String,
     pub heartbeat: Duration,
     pub silence: Duration,
+    /// What a beat sends.
+    pub alive: Option<&'static str>,
     pub asked: BTreeSet<Topic>,
     pub confirmed: usize,
 }
@@ -33,6 +35,7 @@ impl Toy {
             url: url.to_owned(),
             heartbeat: Duration::from_secs(3600),
             silence: Duration::from_secs(7200),
+            alive: Some("alive?"),
             asked: BTreeSet::new(),
             confirmed: 0,
         }
@@ -108,7 +111,7 @@ impl Protocol for Toy {
     }
 
     fn beat(&mut self, _now: Duration, send: &mut Vec<Bytes>) {
-        send.push("alive?".into());
+        send.extend(self.alive.map(Bytes::from));
     }
 
     fn heartbeat(&self) -> Duration {
@@ -130,7 +133,7 @@ struct ToyDecoder(DecodeCounts);
 impl Decode for ToyDecoder {
     fn decode(&mut self, frame: &Frame, out: &mut Vec<Output>) -> Result<(), DecodeError> {
         self.0.frames += 1;
-        match std::str::from_utf8(&frame.payload).unwrap().split_once(' ') {
+        match String::from_utf8_lossy(&frame.payload).split_once(' ') {
             Some(("broken", symbol)) => {
                 self.0.books_failed += 1;
                 out.push(Output::Resync(Symbol::new(symbol).unwrap()));
