@@ -94,7 +94,12 @@ impl Archiver {
         let mut run = Run { archiver: self, publisher, stop, summary: Summary::default() };
         let mut attempts = Attempts::default();
         loop {
-            match run.pass().await {
+            let before = run.summary.commits;
+            let ended = run.pass().await;
+            if run.summary.commits > before {
+                attempts = Attempts::default();
+            }
+            match ended {
                 Ok(Pass::Done) => return Ok(run.summary),
                 Ok(Pass::Again) => {
                     let overtaken = Error::new(ErrorKind::Conflict, "commit").with("feed", &self.feed);
