@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::{
-    Clock, Entries, Entry, Error, ErrorKind, FeedName, Journal, Metrics, Origin, Positions, Result, Start,
-    Store,
+    Bounds, Clock, Entries, Entry, Error, ErrorKind, FeedName, Journal, Metrics, Origin, Positions, Result,
+    Start, Store,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -94,7 +94,12 @@ impl Archiver {
         let mut run = Run { archiver: self, publisher, stop, summary: Summary::default() };
         let mut attempts = Attempts::default();
         loop {
-            match run.pass().await {
+            let before = run.summary.commits;
+            let ended = run.pass().await;
+            if run.summary.commits > before {
+                attempts = Attempts::default();
+            }
+            match ended {
                 Ok(Pass::Done) => return Ok(run.summary),
                 Ok(Pass::Again) => {
                     let overtaken = Error::new(ErrorKind::Conflict, "commit").with("feed", &self.feed);
@@ -155,12 +160,13 @@ struct Run<'a> {
 impl Run<'_> {
     /// From what is committed to the end, or until somebody else commits.
     async fn pass(&mut self) -> Result<Pass> {
-        self.publisher.load().await?;
+        let bounds = self.archiver.journal.bounds().await?;
+        self.publisher.load(bounds.origins.keys().copied()).await?;
         let positions = self.publisher.positions();
         positions.iter().for_each(|(&origin, &through)| self.covered(origin, through));
         let packer = Packer::new(self.archiver.feed.clone(), self.archiver.options.compression, &positions);
         let mut packer = Some(packer);
-        let (mut entries, skipped) = self.open(positions).await?;
+        let (mut entries, skipped) = self.open(&bounds, positions).await?;
         for (origin, first, last) in skipped {
             if !self.work(&mut packer, move |packer| packer.lost(origin, first, last)).await? {
                 return Ok(Pass::Again);
@@ -201,8 +207,11 @@ impl Run<'_> {
     }
 
     /// Opens the journal behind these positions, or where it begins, and says what is lost in between.
-    async fn open(&self, mut positions: Positions) -> Result<(Box<dyn Entries>, Vec<(Origin, u64, u64)>)> {
-        let bounds = self.archiver.journal.bounds().await?;
+    async fn open(
+        &self,
+        bounds: &Bounds,
+        mut positions: Positions,
+    ) -> Result<(Box<dyn Entries>, Vec<(Origin, u64, u64)>)> {
         let mut skipped = Vec::new();
         for (&origin, &(first, _)) in &bounds.origins {
             let position = positions.get(&origin).copied().unwrap_or(0);
@@ -211,8 +220,6 @@ impl Run<'_> {
                 positions.insert(origin, first - 1);
             }
         }
-        // Origins that the journal no longer has are archived already.
-        positions.retain(|origin, _| bounds.origins.contains_key(origin));
         Ok((self.archiver.journal.read(Start::After(positions)).await?, skipped))
     }
 

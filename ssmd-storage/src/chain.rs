@@ -1,7 +1,6 @@
 //! The commits of one origin as what they add up to, and the next one of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
@@ -243,22 +242,6 @@ pub async fn origins(store: &dyn Store) -> Result<Vec<Origin>> {
         origins.extend(parse_commit_path(&meta.path).map(|(origin, _)| origin));
     }
     Ok(origins.into_iter().collect())
-}
-
-/// Loads the chains of all origins of a feed.
-///
-/// # Errors
-/// As for [`Chain::load`].
-pub async fn load_feed(store: Arc<dyn Store>, feed: &FeedName) -> Result<BTreeMap<Origin, Chain>> {
-    let mut chains = BTreeMap::new();
-    for origin in origins(&*store).await? {
-        if let Some(chain) = Chain::load(&*store, origin).await?
-            && chain.feed == *feed
-        {
-            chains.insert(origin, chain);
-        }
-    }
-    Ok(chains)
 }
 
 async fn last_commit(store: &dyn Store, origin: Origin) -> Result<Option<u64>> {

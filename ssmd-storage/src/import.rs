@@ -48,7 +48,7 @@ pub async fn import(
 ) -> Result<Summary> {
     let Options { feed, origin, compression } = options;
     let mut publisher = Publisher::new(feed.clone(), store, clock.clone(), metrics, CancellationToken::new());
-    publisher.load().await?;
+    publisher.load([origin]).await?;
     if publisher.positions().contains_key(&origin) {
         return Err(Error::new(ErrorKind::AlreadyExists, "import").with("origin", origin));
     }

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use ssmd_core::entry::PAYLOAD_BYTES_MAX;
 use ssmd_core::{Day, Entry, EntryId, EntryKind, Error, ErrorKind, Origin, Result, SessionId, Timestamp};
@@ -21,6 +22,7 @@ pub const LINE_BYTES_MAX: usize = 6 * PAYLOAD_BYTES_MAX + 1024;
 
 /// Writes an entry as one line, with its line feed.
 pub fn write(entry: &Entry, out: &mut Vec<u8>) {
+    out.reserve(entry.payload.len() + 256);
     out.extend_from_slice(b"{\"t\":");
     push_signed(out, entry.at.nanos());
     out.extend_from_slice(b",\"e\":");
@@ -99,9 +101,14 @@ fn write_payload(payload: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Whether these bytes are one JSON value on one line. Linear, and not recursive however deep they nest.
+/// Whether these bytes are one JSON value on one line. Linear, and not recursive however deep they nest: a value
+/// that is ignored is parsed with a stack of one byte a level.
 fn is_json_line(core: &[u8]) -> bool {
-    !core.is_empty() && memchr::memchr2(b'\n', b'\r', core).is_none() && crate::json::is_valid(core)
+    if core.is_empty() || memchr::memchr2(b'\n', b'\r', core).is_some() {
+        return false;
+    }
+    // The parser passes over strings without looking at their encoding, so that is checked before.
+    std::str::from_utf8(core).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 fn push_space(out: &mut Vec<u8>, key: &str, space: &[u8]) {
@@ -132,16 +139,28 @@ fn push_signed(out: &mut Vec<u8>, number: i64) {
 fn push_number(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+    while number >= 100 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
     }
+    let [tens, ones] = PAIRS[number as usize];
+    digits[at - 1] = ones;
+    digits[at - 2] = tens;
+    at -= if number < 10 { 1 } else { 2 };
     out.extend_from_slice(&digits[at..]);
 }
+
+/// The numbers from 0 to 99 as two digits each.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
 
 /// The fields of a line but its payload.
 struct Fields {
@@ -417,12 +436,6 @@ mod tests {
         fn reading_never_panics(line in prop::collection::vec(any::<u8>(), 0..200)) {
             let line = Bytes::from(line);
             let _ = read(&line, 0..line.len(), COMMON);
-        }
-
-        #[test]
-        fn validity_is_that_of_the_reference(text in "[\\[\\]{}:,\"\\\\0-9eE.+-tfnuals \u{e9}]{0,24}") {
-            let reference = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
-            prop_assert_eq!(crate::json::is_valid(text.as_bytes()), reference);
         }
     }
 }

@@ -10,7 +10,7 @@ use ssmd_core::{Clock, Error, ErrorKind, FeedName, Metrics, ObjectPath, Origin, 
 use ssmd_core::{Timestamp, metrics};
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::{self, Chain};
+use crate::chain::Chain;
 use crate::commit::Lost;
 use crate::layout::sha256;
 use crate::pack::Step;
@@ -56,21 +56,30 @@ impl Publisher {
         Self { feed, store, clock, metrics, stop, chains: BTreeMap::new() }
     }
 
-    /// Loads the chains as they are in the store now.
+    /// Loads the chains of these origins as they are in the store now. Others are not looked at, so damage to the
+    /// commits of an old log does not keep a new one from being archived.
     ///
     /// # Errors
-    /// `Corrupt` for damaged commits; what stopping does not wait for.
-    pub async fn load(&mut self) -> Result<()> {
-        let mut attempts = Attempts::default();
-        loop {
-            match chain::load_feed(self.store.clone(), &self.feed).await {
-                Ok(chains) => {
-                    self.chains = chains;
-                    return Ok(());
+    /// `Corrupt` for damaged commits; `Invalid` for an origin of another feed; what stopping does not wait for.
+    pub async fn load(&mut self, origins: impl IntoIterator<Item = Origin>) -> Result<()> {
+        self.chains.clear();
+        for origin in origins {
+            let mut attempts = Attempts::default();
+            let chain = loop {
+                match Chain::load(&*self.store, origin).await {
+                    Ok(chain) => break chain,
+                    Err(error) => self.wait(&mut attempts, error).await?,
                 }
-                Err(error) => self.wait(&mut attempts, error).await?,
+            };
+            if let Some(other) = chain.as_ref().filter(|chain| chain.feed != self.feed) {
+                return Err(Error::new(ErrorKind::Invalid, "load commits")
+                    .detail("the origin belongs to another feed")
+                    .with("origin", origin)
+                    .with("feed", &other.feed));
             }
+            self.chains.extend(chain.map(|chain| (origin, chain)));
         }
+        Ok(())
     }
 
     /// Where each origin that has commits goes on.
@@ -90,10 +99,10 @@ impl Publisher {
         let (origin, added, lost) = match step {
             Step::Segment(origin, sealed) => {
                 let path: ObjectPath = sealed.object.path.parse()?;
-                if !self.create(&path, sealed.body, &sealed.object.sha256).await? {
-                    return Err(Error::new(ErrorKind::Corrupt, "put segment")
-                        .detail("another object has its name")
-                        .with("path", path));
+                if !self.create(&path, sealed.body.clone(), &sealed.object.sha256).await? {
+                    // The name says what the bytes must be, so those that lie there have been damaged.
+                    tracing::warn!(%path, "replacing an object that is not what its name says");
+                    self.store.put(&path, sealed.body, PutMode::Overwrite).await?;
                 }
                 self.count_object(sealed.object.bytes);
                 (origin, vec![sealed.object], vec![])

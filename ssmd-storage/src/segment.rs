@@ -103,7 +103,7 @@ impl Summary {
         self.last = entry.id.n;
         self.entries += 1;
         self.frames += u64::from(matches!(entry.kind, EntryKind::Frame(_)) && !entry.more);
-        if entry.session.0 != 0 {
+        if entry.session.0 != 0 && self.sessions.last() != Some(&entry.session.0) {
             self.sessions.insert(entry.session.0);
         }
         self.earliest = self.earliest.min(entry.at);

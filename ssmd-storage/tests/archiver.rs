@@ -1,5 +1,7 @@
 //! The archiver: every entry exactly once, whatever breaks.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
+
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,8 +11,7 @@ use std::time::Duration;
 use common::*;
 use futures_util::TryStreamExt;
 use ssmd_core::*;
-use ssmd_storage::chain::load_feed;
-use ssmd_storage::{Archive, FileStore, MemoryStore, Selection};
+use ssmd_storage::{Archive, Chain, FileStore, MemoryStore, Selection};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
@@ -175,8 +176,7 @@ async fn lost_entries_are_committed_as_lost_and_the_rest_goes_on() {
     let journal = journal_of(&[&all[..50], &all[70..]]).await;
     let summary = archive_all(journal, store.clone()).await.unwrap();
     assert_eq!((summary.lost, summary.commits), (20, 3));
-    let chains = load_feed(store.clone(), &feed()).await.unwrap();
-    let chain = &chains[&recording.origin];
+    let chain = Chain::load(&*store, recording.origin).await.unwrap().unwrap();
     assert_eq!(chain.coverage.holes(), [(51, 70)]);
     assert_eq!((chain.lost[&51].first, chain.lost[&51].last), (51, 70));
     assert_eq!(chain.position(), all.len() as u64);
@@ -188,6 +188,18 @@ async fn lost_entries_are_committed_as_lost_and_the_rest_goes_on() {
     assert_eq!((gaps[0].gap.cause, gaps[0].gap.missing), (GapCause::Lost, Some(20)));
     let report = ssmd_storage::verify(store, None, |_| None, |_| {}).await.unwrap();
     assert_eq!((report.errors, report.holes, report.lost), (0, 1, 20));
+}
+
+#[tokio::test]
+async fn damage_under_a_new_objects_name_is_replaced() {
+    let recording = recording(12, 5);
+    let stores = [Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new())];
+    archive_all(journal_of(&[&recording.entries]).await, stores[0].clone()).await.unwrap();
+    let archive = Archive::open(stores[0].clone()).await.unwrap();
+    let path: ObjectPath = archive.segments(&feed(), &Selection::all())[0].1.path.parse().unwrap();
+    stores[1].put(&path, "damaged".into(), PutMode::Create).await.unwrap();
+    archive_all(journal_of(&[&recording.entries]).await, stores[1].clone()).await.unwrap();
+    assert_eq!(read_all(stores[1].clone()).await, recording.entries);
 }
 
 #[tokio::test]

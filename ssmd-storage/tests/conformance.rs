@@ -1,5 +1,7 @@
 //! Both stores, and a recording as a feed, keep what the traits promise.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
+
 mod common;
 
 use std::sync::Arc;

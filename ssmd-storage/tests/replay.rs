@@ -1,5 +1,7 @@
 //! Replay and play files: what went in comes out, at its pace.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
+
 mod common;
 
 use std::num::NonZeroUsize;

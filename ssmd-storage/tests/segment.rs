@@ -1,5 +1,7 @@
 //! The file formats: golden files, bounds, and damage.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
+
 mod common;
 
 use std::io::Read as _;
@@ -63,7 +65,7 @@ fn a_segment_is_the_golden_one() {
                 flate2::read::GzDecoder::new(&sealed.body[..]).read_to_string(&mut text).unwrap();
             }
             Compression::Zstd(_) => {
-                text = String::from_utf8(zstd::decode_all(&sealed.body[..]).unwrap()).unwrap()
+                text = String::from_utf8(zstd::decode_all(&sealed.body[..]).unwrap()).unwrap();
             }
         }
         check_golden("segment.jsonl", &text);

@@ -1,5 +1,7 @@
 //! Verification: what is sound passes, what is damaged is named.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,6 +1,5 @@
 //! What the tests share: recordings, a decoder, and a store that fails.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "the tests around it may unwrap")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
