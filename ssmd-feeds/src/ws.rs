@@ -133,6 +133,7 @@ impl<P: Protocol> Session for WsSession<P> {
             beat: Timer::new(clock.as_ref(), beat),
             silence: Timer::new(clock.as_ref(), silence),
             heard: Heard { at: clock.elapsed(), bytes: socket.bytes() },
+            closing: false,
             protocol,
             socket,
             clock,
@@ -163,6 +164,8 @@ struct WsFrames<P> {
     beat: Timer,
     silence: Timer,
     heard: Heard,
+    /// Whether we have said goodbye: nothing can be sent any more, and only the socket says when it is over.
+    closing: bool,
 }
 
 /// The last sign of life.
@@ -227,6 +230,10 @@ impl<P: Protocol> WsFrames<P> {
                 source: None,
             });
             self.next_index += 1;
+            if self.closing {
+                self.commands.clear();
+                continue;
+            }
             self.ends(heard.map(|_| ()));
             self.send();
         }
@@ -251,7 +258,7 @@ impl<P: Protocol> WsFrames<P> {
         self.send();
         if self.liveness == Liveness::Bytes {
             let pinged = self.socket.ping();
-            self.ends(pinged);
+            self.ends(pinged.or_else(closed_is_told_by_reading));
         }
         self.report();
     }
@@ -284,7 +291,7 @@ impl<P: Protocol> WsFrames<P> {
         for payload in commands.drain(..) {
             if let Err(error) = self.socket.send(payload.clone()) {
                 // It never left, so it is no frame.
-                self.ends(Err(error));
+                self.ends(closed_is_told_by_reading(error));
                 break;
             }
             self.ready.push(Frame {
@@ -352,6 +359,7 @@ impl<P: Protocol> Frames for WsFrames<P> {
 
     async fn close(&mut self) -> Result<Vec<Frame>> {
         self.socket.close();
+        self.closing = true;
         let mut late = self.clock.sleep(CLOSE_TIME_MAX);
         while self.end.is_none() {
             tokio::select! {
@@ -370,6 +378,11 @@ impl<P> Drop for WsFrames<P> {
     fn drop(&mut self) {
         self.subscriptions.remove(self.id);
     }
+}
+
+/// A socket that has closed says why when it is read; that it cannot be written any more is no news.
+fn closed_is_told_by_reading(error: Error) -> Result<()> {
+    if error.kind() == ErrorKind::Closed { Ok(()) } else { Err(error) }
 }
 
 /// Waits until what is wanted has changed (true), or nobody can change it any more (false, once).

@@ -461,3 +461,111 @@ async fn the_live_decoder_asks_for_resyncs_and_reads_to_the_end_when_it_is_stopp
     assert!(text.contains("ssmd_decoder_errors_total{feed=\"toy\",error_type=\"malformed\"} 1"), "{text}");
     assert!(text.contains("ssmd_decoder_books_failed_total{feed=\"toy\"} 1"), "{text}");
 }
+
+/// A feed that gives two frames and is complete, like a recording.
+struct Recording(ssmd_core::FeedName);
+
+#[async_trait::async_trait]
+impl Feed for Recording {
+    fn name(&self) -> &ssmd_core::FeedName {
+        &self.0
+    }
+
+    fn limits(&self) -> ssmd_core::Limits {
+        ssmd_core::Limits {
+            topics_per_session: std::num::NonZeroUsize::MIN,
+            connects: 1,
+            connects_window: Duration::from_secs(1),
+        }
+    }
+
+    async fn universe(&self) -> ssmd_core::Result<ssmd_core::Wanted> {
+        Ok(ssmd_core::Wanted::default())
+    }
+
+    fn session(&self) -> Arc<dyn ssmd_core::Session> {
+        Arc::new(Recording(self.0.clone()))
+    }
+
+    fn decoder(&self) -> Box<dyn ssmd_core::Decode> {
+        unreachable!("capture decodes nothing")
+    }
+}
+
+#[async_trait::async_trait]
+impl ssmd_core::Session for Recording {
+    async fn open(
+        &self,
+        id: SessionId,
+        _wanted: tokio::sync::watch::Receiver<Arc<ssmd_core::Wanted>>,
+        clock: Arc<dyn Clock>,
+    ) -> ssmd_core::Result<Box<dyn ssmd_core::Frames>> {
+        let frame = |index| ssmd_core::Frame {
+            received: clock.now(),
+            elapsed: clock.elapsed(),
+            session: id,
+            index,
+            kind: FrameKind::Data,
+            binary: false,
+            payload: "played".into(),
+            source: None,
+        };
+        Ok(Box::new(Playing { frames: vec![frame(0), frame(1)], durable: 0 }))
+    }
+}
+
+struct Playing {
+    frames: Vec<ssmd_core::Frame>,
+    durable: u64,
+}
+
+#[async_trait::async_trait]
+impl ssmd_core::Frames for Playing {
+    fn url(&self) -> String {
+        "recording".to_owned()
+    }
+
+    /// Ends only after what it gave is durable, so the test ends only if it is told.
+    async fn next(&mut self, _max: std::num::NonZeroUsize) -> ssmd_core::Result<Vec<ssmd_core::Frame>> {
+        if self.frames.is_empty() && self.durable < 2 {
+            return std::future::pending().await;
+        }
+        Ok(std::mem::take(&mut self.frames))
+    }
+
+    async fn resync(&mut self, _symbol: &Symbol) -> ssmd_core::Result<()> {
+        Err(ssmd_core::Error::new(ssmd_core::ErrorKind::Unsupported, "resync"))
+    }
+
+    async fn durable(&mut self, below: u64) -> ssmd_core::Result<()> {
+        self.durable = below;
+        Ok(())
+    }
+
+    async fn close(&mut self) -> ssmd_core::Result<Vec<ssmd_core::Frame>> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn a_feed_that_is_complete_ends_the_capture_and_hears_what_is_durable() {
+    let running = capture(Arc::new(Recording("recording".parse().unwrap())));
+    let (summary, entries) = running.ended().await;
+    assert_eq!((summary.figures.opened, summary.figures.data), (1, 2));
+    let close: note::Close = notes(&entries, EntryKind::Close).remove(0);
+    assert_eq!((close.cause.as_str(), close.detail.as_str()), ("planned", "the feed is complete"));
+    assert!(gaps(&entries).is_empty());
+}
+
+#[tokio::test]
+async fn a_journal_that_fails_ends_the_capture_with_its_error() {
+    let server = Server::start().await;
+    let mut running = capture(toy(&server));
+    let mut peer = server.accept().await;
+    peer.say("kept").await;
+    running.journal.until_text("kept").await;
+    running.journal.fail();
+    peer.say("not kept").await;
+    let (ended, ()) = tokio::join!(soon("end", running.tasks.wait()), serve(peer));
+    assert_eq!(ended.unwrap_err().kind(), ssmd_core::ErrorKind::Io);
+}

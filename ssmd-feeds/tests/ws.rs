@@ -209,12 +209,16 @@ async fn closing_gives_what_still_arrives_and_waits_no_longer_than_it_may() {
 
     let clock = manual();
     let (mut frames, mut peer, _change) = connect(|t| t, Liveness::Messages, Arc::new(clock.clone())).await;
-    peer.say("late").await;
+    // Nothing can be answered any more, and being thrown out is no news.
+    for text in ["who?", "go away", "late"] {
+        peer.say(text).await;
+    }
     let closing = async { soon("close", frames.close()).await.unwrap() };
     let moving = async {
         settle().await;
         clock.advance(Duration::from_secs(3));
     };
     let (closed, ()) = tokio::join!(closing, moving);
-    assert_eq!(closed.last().unwrap().payload, "late");
+    let closed: Vec<_> = closed.iter().map(|frame| &frame.payload[..]).collect();
+    assert_eq!(closed, [&b"+trade A"[..], b"+trade B", b"who?", b"go away", b"late"]);
 }

@@ -160,41 +160,41 @@ impl Writer {
         let tally = Tally::of(frames);
         self.counters.count(&tally);
         self.status.count(frames, &tally);
+        let Some(session) = frames.first().map(|frame| frame.session) else { return Ok(()) };
+        let Some(mut open) = self.sessions.remove(&session) else {
+            return Err(Error::new(ErrorKind::Bug, "capture")
+                .detail("a frame of a session that is not open")
+                .with("session", session));
+        };
         for frame in frames {
-            self.frame(frame)?;
+            self.frame(&mut open, frame);
             if self.batch.bytes >= BATCH_BYTES {
                 self.append().await?;
             }
         }
+        self.sessions.insert(session, open);
         Ok(())
     }
 
-    fn frame(&mut self, frame: &Frame) -> Result<()> {
-        let Some(open) = self.sessions.get_mut(&frame.session) else {
-            return Err(Error::new(ErrorKind::Bug, "capture")
-                .detail("a frame of a session that is not open")
-                .with("session", frame.session));
-        };
+    fn frame(&mut self, open: &mut Open, frame: &Frame) {
         let length = u32::try_from(frame.payload.len()).unwrap_or(u32::MAX);
         open.sha256.update(length.to_le_bytes());
         open.sha256.update(&frame.payload);
         open.heard.frames += 1;
         open.heard.bytes += frame.payload.len() as u64;
-        let (shard, tell) = (open.shard, Arc::clone(&open.tell));
         if frame.received >= self.day_ends {
             self.roll(frame.received, frame.elapsed);
         }
-        if let Some(lost) = self.overflow.tell(shard) {
+        if let Some(lost) = self.overflow.tell(open.shard) {
             self.overflowed(frame.session, lost, Some(evidence(frame)));
         }
         if frame.kind != FrameKind::Sent {
-            if let Some(hole) = self.shards[shard].hole.take() {
+            if let Some(hole) = self.shards[open.shard].hole.take() {
                 self.filled(frame, hole);
             }
-            self.shards[shard].last = Some(evidence(frame));
+            self.shards[open.shard].last = Some(evidence(frame));
         }
-        self.batch.frame(self.day, shard, &tell, frame);
-        Ok(())
+        self.batch.frame(self.day, open.shard, &open.tell, frame);
     }
 
     /// A hole has ended with this frame.

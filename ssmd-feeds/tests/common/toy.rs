@@ -154,6 +154,7 @@ impl Decode for ToyDecoder {
 pub struct ToyJournal {
     entries: watch::Sender<Vec<Entry>>,
     full: Mutex<bool>,
+    failed: Mutex<bool>,
 }
 
 impl ToyJournal {
@@ -163,6 +164,11 @@ impl ToyJournal {
 
     pub fn set_full(&self, full: bool) {
         *self.full.lock().unwrap() = full;
+    }
+
+    /// Nothing appended from now on becomes durable.
+    pub fn fail(&self) {
+        *self.failed.lock().unwrap() = true;
     }
 
     pub fn entries(&self) -> Vec<Entry> {
@@ -203,6 +209,11 @@ impl Journal for ToyJournal {
     async fn append(&self, batch: Vec<Entry>) -> Result<Pending> {
         if *self.full.lock().unwrap() {
             return Err(Error::new(ErrorKind::Full, "append to journal"));
+        }
+        if *self.failed.lock().unwrap() {
+            let (done, pending) = Pending::new();
+            let _ = done.send(Err(Error::new(ErrorKind::Io, "sync")));
+            return Ok(pending);
         }
         self.entries.send_modify(|entries| entries.extend(batch));
         Ok(Pending::ready())
