@@ -1,5 +1,7 @@
 //! The bounds of the memory backends, and what happens at them.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;

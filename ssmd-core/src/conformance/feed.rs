@@ -31,6 +31,11 @@ pub trait Harness: Send + Sync {
         false
     }
 
+    /// Whether frames keep the sessions of a recording, instead of getting the one they were opened for.
+    fn keeps_recorded_sessions(&self) -> bool {
+        false
+    }
+
     /// Whether the feed is complete at its end; otherwise its connections end as `Closed` or `Timeout`.
     fn completes(&self) -> bool {
         true
