@@ -95,11 +95,13 @@ impl Writer {
                 Err(Failure::Fatal(error)) => {
                     let why = error.report();
                     tracing::error!(path = %self.shared.dir.display(), "the log cannot be written: {why}");
+                    self.lock = None;
+                    // First the end, then the answers: who has one finds the log closed.
+                    self.shared.end(Some(why));
                     for done in waiting {
                         let _ = done.send(Err(told(&error)));
                     }
-                    self.lock = None;
-                    return self.shared.end(Some(why));
+                    return;
                 }
             }
             self.shared.release(work.cost);
