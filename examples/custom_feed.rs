@@ -13,10 +13,9 @@ use ssmd_core::conformance::Verdict;
 use ssmd_core::conformance::feed::{self, Plain};
 use ssmd_core::{
     Clock, Decimal, Decode, DecodeCounts, DecodeError, Error, ErrorKind, Feed, FeedName, Frame, FrameKind,
-    Frames, GapCause, Header, Journal, Limits, Metrics, Origin, Output, Record, Result, Session, SessionId,
-    Start, Symbol, SystemClock, Topic, Wanted, record,
+    Frames, Header, Journal, Limits, Origin, Output, Record, Result, Session, SessionId, Start, Symbol,
+    SystemClock, Topic, Wanted, record,
 };
-use ssmd_feeds::Subscriptions;
 use ssmd_feeds::capture::{Capture, CaptureOptions};
 use ssmd_transport::memory::MemoryJournal;
 use tokio::sync::{mpsc, watch};
@@ -160,20 +159,8 @@ async fn main() -> std::result::Result<(), Box<dyn StdError>> {
     // Pass it to the pipeline: it is captured as any venue is.
     let (clock, journal): (Arc<dyn Clock>, _) =
         (Arc::new(SystemClock::new()), Arc::new(MemoryJournal::new()));
-    let capture = Capture::new(CaptureOptions {
-        feed: Arc::new(Counting(name)),
-        journal: journal.clone(),
-        origin: Origin::new_random(),
-        next: 1,
-        next_session: SessionId(1),
-        day: clock.now().day(),
-        last: None,
-        last_cause: GapCause::Planned,
-        clock,
-        metrics: Metrics::new(),
-        subscriptions: Subscriptions::default(),
-        seed: 1,
-    });
+    let feed = Arc::new(Counting(name));
+    let capture = Capture::new(CaptureOptions::new(feed, journal.clone(), Origin::new_random(), clock));
     let (_resync, resyncs) = mpsc::channel(1);
     let summary = capture.run(CancellationToken::new(), resyncs).await?;
     println!("captured {} frames", summary.figures.frames);

@@ -6,76 +6,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::environment::FeedSpec;
-use ssmd_core::{Clock, GapCause, Metrics, SessionId, Symbol, SystemClock, Tasks};
+use ssmd_core::{Clock, Feed, Metrics, Result, Symbol, SystemClock, Tasks};
 use ssmd_feeds::capture::{Capture, CaptureOptions};
 use ssmd_feeds::sim::{Sim, SimOptions, Source};
 use ssmd_feeds::{Dialer, OpenContext, Subscriptions};
 use ssmd_storage::{Archiver, MemoryStore, archive, verify};
 use ssmd_transport::log::{self, Log};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn StdError>> {
+async fn main() -> std::result::Result<(), Box<dyn StdError>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let folder = tempfile::tempdir()?;
-    let (mut tasks, stop) = (Tasks::new(), tokio_util::sync::CancellationToken::new());
+    let mut tasks = Tasks::new();
+    let address = exchange(&mut tasks, &clock).await?;
 
-    // An exchange. For the real one, leave `url` and `rest` as `None`.
-    let symbols = vec![Symbol::new("BTC/USD")?, Symbol::new("ETH/USD")?];
-    let source = Source::Model { seed: 1, symbols, rate: Some(2000.0) };
-    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = SimOptions {
-        venue: "kraken".into(),
-        source,
-        listen,
-        anywhere: false,
-        log: None,
-        exit_when_done: false,
-    };
-    let sim = Sim::bind(options, clock.clone()).await?;
-    let address = sim.address();
-    let sim_stop = tasks.token();
-    tasks.spawn("exchange", async move { sim.run(sim_stop).await.map(drop) });
-
-    // A feed: what to record of it.
-    let spec = FeedSpec {
-        name: "kraken".parse()?,
-        url: Some(format!("ws://{address}/v2")),
-        rest: Some(format!("http://{address}")),
-        channels: vec!["ticker".parse()?, "trade".parse()?, "book".parse()?],
-        symbols: vec!["BTC/USD".into(), "ETH/USD".into()],
-        depth: Some(10),
-        allow_plaintext: false,
-        keys: Default::default(),
-    };
-    let tls = ssmd_feeds::tls::client_config(None)?;
-    let subscriptions = Subscriptions::default();
-    let context = OpenContext {
-        dial: Arc::new(Dialer::new(tls.clone(), spec.allow_plaintext)),
-        tls,
-        clock: clock.clone(),
-        subscriptions: subscriptions.clone(),
-    };
-    let feed = ssmd_feeds::open(&spec, &context)?;
+    // A feed: what to record of the exchange, and how.
+    let (feed, subscriptions) = kraken(address, &clock)?;
 
     // A log on disk, and a second of capture into it.
-    let log = Log::open(folder.path(), &spec.name, log::Options::default(), clock.clone()).await?;
-    let position = log.position();
+    let log = Log::open(folder.path(), feed.name(), log::Options::default(), clock.clone()).await?;
     let capture = Capture::new(CaptureOptions {
-        feed,
-        journal: Arc::new(log.clone()),
-        origin: log.origin(),
-        next: position.next,
-        next_session: SessionId(position.next_session),
-        day: position.day,
-        last: None,
-        last_cause: GapCause::Planned,
-        clock: clock.clone(),
-        metrics: Metrics::new(),
+        next: log.position().next,
         subscriptions,
-        seed: 1,
+        ..CaptureOptions::new(feed.clone(), Arc::new(log.clone()), log.origin(), clock.clone())
     });
     let (_resync, resyncs) = mpsc::channel(16);
+    let stop = CancellationToken::new();
     let second = async {
         clock.sleep(Duration::from_secs(1)).await;
         stop.cancel();
@@ -86,7 +44,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     // The archive: everything that is durable becomes committed segments.
     let store = Arc::new(MemoryStore::new());
     let archiver = Archiver {
-        feed: spec.name.clone(),
+        feed: feed.name().clone(),
         journal: Arc::new(log.clone()),
         store: store.clone(),
         clock: clock.clone(),
@@ -107,4 +65,44 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     assert_eq!((report.errors, report.books_failed), (0, 0));
     tasks.stop(Duration::from_secs(5), clock).await?;
     Ok(())
+}
+
+/// A simulated Kraken on loopback.
+async fn exchange(tasks: &mut Tasks, clock: &Arc<dyn Clock>) -> Result<SocketAddr> {
+    let symbols = vec![Symbol::new("BTC/USD")?, Symbol::new("ETH/USD")?];
+    let options = SimOptions {
+        venue: "kraken".into(),
+        source: Source::Model { seed: 1, symbols, rate: Some(2000.0) },
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        anywhere: false,
+        log: None,
+        exit_when_done: false,
+    };
+    let sim = Sim::bind(options, clock.clone()).await?;
+    let (address, stop) = (sim.address(), tasks.token());
+    tasks.spawn("exchange", async move { sim.run(stop).await.map(drop) });
+    Ok(address)
+}
+
+/// The feed. For the real Kraken, leave `url` and `rest` as `None`.
+fn kraken(address: SocketAddr, clock: &Arc<dyn Clock>) -> Result<(Arc<dyn Feed>, Subscriptions)> {
+    let spec = FeedSpec {
+        name: "kraken".parse()?,
+        url: Some(format!("ws://{address}/v2")),
+        rest: Some(format!("http://{address}")),
+        channels: vec!["ticker".parse()?, "trade".parse()?, "book".parse()?],
+        symbols: vec!["BTC/USD".into(), "ETH/USD".into()],
+        depth: Some(10),
+        allow_plaintext: false,
+        keys: Default::default(),
+    };
+    let tls = ssmd_feeds::tls::client_config(None)?;
+    let subscriptions = Subscriptions::default();
+    let context = OpenContext {
+        dial: Arc::new(Dialer::new(tls.clone(), spec.allow_plaintext)),
+        tls,
+        clock: clock.clone(),
+        subscriptions: subscriptions.clone(),
+    };
+    Ok((ssmd_feeds::open(&spec, &context)?, subscriptions))
 }

@@ -57,6 +57,32 @@ pub struct CaptureOptions {
     pub seed: u64,
 }
 
+impl CaptureOptions {
+    /// A capture of `feed` into a new `origin` of `journal`, with metrics and figures that nobody else sees.
+    pub fn new(
+        feed: Arc<dyn Feed>,
+        journal: Arc<dyn Journal>,
+        origin: Origin,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            feed,
+            journal,
+            origin,
+            next: 1,
+            next_session: SessionId(1),
+            day: clock.now().day(),
+            last: None,
+            last_cause: GapCause::Planned,
+            metrics: Metrics::new(),
+            subscriptions: Subscriptions::default(),
+            // Jitter must differ between processes that start together.
+            seed: clock.now().nanos().cast_unsigned() ^ u64::from(std::process::id()),
+            clock,
+        }
+    }
+}
+
 /// What a capture has done, once it has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureSummary {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ssmd_core::environment::{Environment, FeedSpec};
 use ssmd_core::metrics::{self, Gauge};
 use ssmd_core::{
-    Clock, DecodeCounts, EnvironmentName, Error, ErrorKind, Evidence, FeedName, GapCause, Metrics, Record,
-    Result, SessionId, Start, Subject, Symbol, Tasks, Transport,
+    Clock, DecodeCounts, EnvironmentName, Error, ErrorKind, Evidence, Feed, FeedName, GapCause, Journal,
+    Metrics, Record, Result, SessionId, Start, Subject, Symbol, Tasks, Transport,
 };
 use ssmd_feeds::capture::{Capture, CaptureOptions, CaptureStatus};
 use ssmd_feeds::live::{Live, LiveOptions, MakeMessages};
@@ -80,48 +80,42 @@ impl Connector {
         folder: &Folder,
         metrics: &Metrics,
     ) -> Result<Recorded> {
-        let subscriptions = Subscriptions::default();
-        let tls = ssmd_feeds::tls::client_config(None)?;
-        let context = OpenContext {
-            dial: Arc::new(Dialer::new(Arc::clone(&tls), spec.allow_plaintext)),
-            tls,
-            clock: Arc::clone(&self.clock),
-            subscriptions: subscriptions.clone(),
-        };
-        let feed = ssmd_feeds::open(spec, &context)?;
+        let (feed, subscriptions) = self.open(spec)?;
         let options = log::Options::default();
         let log = Log::open(&folder.log(&spec.name), &spec.name, options, Arc::clone(&self.clock)).await?;
         let position = log.position();
+        let evidence = |last: log::LastEntry| Evidence {
+            at: last.at,
+            session: last.session,
+            index: last.index,
+            shown: None,
+        };
+        let journal: Arc<dyn Journal> = Arc::new(log.clone());
         let capture = Capture::new(CaptureOptions {
-            feed: Arc::clone(&feed),
-            journal: Arc::new(log.clone()),
-            origin: log.origin(),
             next: position.next,
             next_session: SessionId(position.next_session),
             day: position.day,
-            last: position.last.map(|last| Evidence {
-                at: last.at,
-                session: last.session,
-                index: last.index,
-                shown: None,
-            }),
+            last: position.last.map(evidence),
             last_cause: if position.clean { GapCause::Planned } else { GapCause::Crash },
-            clock: Arc::clone(&self.clock),
             metrics: metrics.clone(),
             subscriptions,
-            // Jitter must differ between processes that start together.
-            seed: self.clock.now().nanos().cast_unsigned() ^ u64::from(std::process::id()),
+            ..CaptureOptions::new(
+                Arc::clone(&feed),
+                Arc::clone(&journal),
+                log.origin(),
+                Arc::clone(&self.clock),
+            )
         });
         let (resync, resyncs) = mpsc::channel(RESYNCS_MAX);
         let live = Live::new(LiveOptions {
             feed,
-            journal: Arc::new(log.clone()),
+            journal,
             start: Start::After([(log.origin(), position.next - 1)].into()),
             live: (log.origin(), SessionId(position.next_session)),
             resync: resync.clone(),
             publish: Some((
                 Arc::clone(&self.transport) as Arc<dyn Transport>,
-                messages(environment, &spec.name),
+                messages(environment, &spec.name, Arc::clone(&self.transport)),
             )),
             clock: Arc::clone(&self.clock),
             metrics: metrics.clone(),
@@ -138,6 +132,25 @@ impl Connector {
         let stop = self.captures.token();
         self.captures.spawn("capture", async move { capture.run(stop, resyncs).await.map(drop) });
         self.decoders.spawn("decode", live.run(self.decoders.token()));
+        self.sample(&recorded);
+        Ok(recorded)
+    }
+
+    /// The feed, and where its sessions say what they miss.
+    fn open(&self, spec: &FeedSpec) -> Result<(Arc<dyn Feed>, Subscriptions)> {
+        let subscriptions = Subscriptions::default();
+        let tls = ssmd_feeds::tls::client_config(None)?;
+        let context = OpenContext {
+            dial: Arc::new(Dialer::new(Arc::clone(&tls), spec.allow_plaintext)),
+            tls,
+            clock: Arc::clone(&self.clock),
+            subscriptions: subscriptions.clone(),
+        };
+        Ok((ssmd_feeds::open(spec, &context)?, subscriptions))
+    }
+
+    /// Counts the frames of each second.
+    fn sample(&mut self, recorded: &Recorded) {
         let sampler =
             sample(Arc::clone(&recorded.capture), Arc::clone(&recorded.rate), Arc::clone(&self.clock));
         let stop = self.decoders.token();
@@ -147,7 +160,6 @@ impl Connector {
                 never = sampler => match never {},
             }
         });
-        Ok(recorded)
     }
 
     /// The feeds.
@@ -267,10 +279,13 @@ async fn sample(
     }
 }
 
-/// Records as JSON lines, on a subject that says what they are.
-fn messages(environment: &EnvironmentName, feed: &FeedName) -> MakeMessages {
+/// Records as JSON lines, on a subject that says what they are; nothing while nobody listens.
+fn messages(environment: &EnvironmentName, feed: &FeedName, transport: Arc<MemoryTransport>) -> MakeMessages {
     let (environment, feed) = (environment.clone(), feed.clone());
     Arc::new(move |record: &Record, out| {
+        if transport.listeners() == 0 {
+            return;
+        }
         let symbol = record.header.symbol.as_ref().map_or_else(|| "_".to_owned(), Symbol::token);
         let tokens = [
             environment.as_str(),

@@ -56,3 +56,16 @@ impl From<&Error> for Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_docs_have_the_same_table() {
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
+        let Ok(docs) = std::fs::read_to_string(docs) else { return println!("no docs beside this crate") };
+        let rows = Exit::TABLE.map(|(_, number, meaning)| format!("| {number} | {meaning} |\n"));
+        assert!(docs.contains(&rows.concat()), "docs/cli.md must have\n{}", rows.concat());
+    }
+}

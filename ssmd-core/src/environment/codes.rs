@@ -106,7 +106,7 @@ codes! {
         "Feeds are listed under the name that `ssmd feed list` shows for them.",
         "feeds: { krakn: … }";
     UnknownChannel = "E0203", "An unknown channel",
-        "Channels have the venue's own names. `\"*\"` means all of them that need no options, and stands alone.",
+        "Channels have the venue's own names. `\"*\"` means all of them, and stands alone.",
         "channels: [tickers]";
     ChannelOption = "E0204", "Not an option of this channel",
         "Behind a channel's colon stands the venue's option for it, as in `book:25` or `ticker:bbo`. The message names those that this channel takes.",

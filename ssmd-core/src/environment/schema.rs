@@ -81,7 +81,7 @@ pub const FIELDS: &[Field] = &[
     ),
     field(FEED, "channels", "list of channels, or `[\"*\"]`").says(
         "[trade, \"book:25\", \"ticker:bbo\"]",
-        "What to subscribe to: the venue's names, each with the venue's option behind a colon where it takes one. `[\"*\"]` means every channel that needs no options for each symbol.",
+        "What to subscribe to: the venue's names, each with the venue's option behind a colon where it takes one. `[\"*\"]` means every channel, each with its default option.",
     ),
     field(FEED, "symbols", "list of symbols").says(
         "[\"BTC/USD\", \"ETH/*\"]",

@@ -53,10 +53,10 @@ fn journal_and_store_have_documented_defaults() {
 }
 
 #[test]
-fn a_star_means_every_channel_without_options() {
+fn a_star_means_every_channel() {
     let environment = parse(feed(r#"kraken: { channels: ["*"], symbols: ["*"] }"#)).unwrap();
     let channels: Vec<_> = environment.feeds[0].channels.iter().map(ToString::to_string).collect();
-    assert_eq!(channels, ["ticker", "trade", "book", "ohlc"]);
+    assert_eq!(channels, ["ticker", "trade", "book", "ohlc", "instrument", "status"]);
 }
 
 #[test]

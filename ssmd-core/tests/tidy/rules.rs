@@ -139,7 +139,7 @@ pub(crate) fn absolute_paths<'a>(path: &str, lines: impl Iterator<Item = &'a str
 
 fn sizes(source: &Source, out: &mut Vec<Broken>) {
     let lines = source.raw.len();
-    let is_main = source.path.starts_with("bins/") && source.path.ends_with("/main.rs");
+    let is_main = source.path.starts_with("bins/") && source.path.ends_with("/src/main.rs");
     let (most, what) = if is_main { (MAIN_LINES_MAX, "main.rs") } else { (FILE_LINES_MAX, "file") };
     if lines > most {
         out.push(broken(

@@ -195,7 +195,7 @@ mod tests {
     fn every_documented_option_is_accepted_and_no_other() {
         for info in CHANNELS {
             assert!(parse(info.name, None).is_ok());
-            for option in info.options {
+            for option in WORDS.options(info) {
                 assert!(parse(&format!("{}:{option}", info.name), None).unwrap().is_some());
             }
             assert!(parse(&format!("{}:11", info.name), None).unwrap_err().hint_text().is_some());

@@ -1,5 +1,7 @@
 //! The main job, as a user does it: real programs, real sockets, real files, real frames.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 mod rig;
 
 use std::collections::BTreeMap;
