@@ -75,3 +75,26 @@ async fn wait(mut pending: Pending, first: Option<Duration>, clock: &dyn Clock, 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ssmd_core::{ManualClock, Metrics, Timestamp};
+
+    #[tokio::test]
+    async fn the_lag_grows_while_a_batch_waits() {
+        let clock = ManualClock::new(Timestamp::from_nanos(0));
+        let lag = Metrics::new().gauge(&metrics::LAG, &["toy"]);
+        let (done, pending) = Pending::new();
+        let stalling = async {
+            for seconds in [1.0, 2.0, 3.0] {
+                clock.advance(LAG_EVERY);
+                tokio::task::yield_now().await;
+                assert_eq!(lag.get(), seconds);
+            }
+            done.send(Ok(())).unwrap();
+        };
+        let (durable, ()) = tokio::join!(wait(pending, Some(Duration::ZERO), &clock, &lag), stalling);
+        durable.unwrap();
+    }
+}
