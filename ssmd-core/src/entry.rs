@@ -228,7 +228,7 @@ pub mod note {
     use bytes::Bytes;
     use serde::{Deserialize, Serialize};
 
-    use crate::{Day, Error, ErrorKind, Result};
+    use crate::{Day, Error, ErrorKind, Evidence, GapCause, Result};
 
     /// A log was opened for writing.
     #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,6 +257,9 @@ pub mod note {
         pub url: String,
         /// What it was asked to subscribe to, as `channel[:option] symbol`.
         pub wanted: Vec<String>,
+        /// Which of the feed's shards it carries, counted from 0; `None` in old logs and where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub shard: Option<usize>,
     }
 
     /// A session ended.
@@ -289,6 +292,26 @@ pub mod note {
     pub struct Tick {
         /// What each open session had heard, by its number.
         pub sessions: BTreeMap<u64, Heard>,
+        /// Where each shard last received something: whoever writes on after a restart knows from it where holes
+        /// begin. `None` in old logs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub last: Option<Vec<LastHeard>>,
+    }
+
+    /// The last frame that one shard of a feed received.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct LastHeard {
+        /// The shard, counted from 0.
+        pub shard: usize,
+        /// The frame.
+        #[serde(flatten)]
+        pub frame: Evidence,
+        /// Why nothing is received since; `None` while its session is open.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub down: Option<GapCause>,
+        /// What was said about that, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub detail: String,
     }
 
     /// A new UTC day began.
@@ -352,6 +375,18 @@ mod tests {
         joiner.push(&part(1, 0, true, "ab")).unwrap();
         assert_eq!(joiner.push(&part(3, 1, false, "x")).unwrap_err().kind(), ErrorKind::Corrupt);
         assert_eq!(joiner.push(&part(4, 2, false, "y")).unwrap().unwrap().payload, "y");
+    }
+
+    #[test]
+    fn ticks_of_old_logs_are_read() {
+        use crate::{Evidence, GapCause};
+        let old: note::Tick = note::decode(br#"{"sessions":{"3":{"frames":2,"bytes":5}}}"#).unwrap();
+        assert_eq!((old.sessions[&3].frames, old.last), (2, None));
+        let frame = Evidence { at: Timestamp::from_nanos(5), session: SessionId(3), index: 1, shown: None };
+        let down = Some(GapCause::Silence);
+        let last = note::LastHeard { shard: 1, frame, down, detail: String::new() };
+        let tick = note::Tick { last: Some(vec![last]), ..note::Tick::default() };
+        assert_eq!(note::decode::<note::Tick>(&note::encode(&tick)).unwrap(), tick);
     }
 
     #[test]

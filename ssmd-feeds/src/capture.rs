@@ -3,28 +3,32 @@
 //! One task per session hears ([`crate::supervise`]), one numbers and appends, one waits for durability. Nothing
 //! here parses a frame.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use ssmd_core::{
     Clock, Day, Error, ErrorKind, Evidence, Feed, GapCause, Journal, Metrics, Origin, Result, SessionId,
-    Symbol, Tasks, Topic, Wanted,
+    Symbol, Tasks, Wanted,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::supervise::{Backoff, ConnectBudget, Ids, Supervisor};
+use crate::budget::ConnectBudget;
+use crate::supervise::{Backoff, Ids};
 use crate::ws::Subscriptions;
 
 mod batch;
 mod counters;
 mod durable;
 mod overflow;
+mod resume;
+mod shards;
 mod status;
 mod writer;
 
+use shards::Shards;
+pub(crate) use status::Link;
 pub use status::{CaptureFigures, CaptureStatus};
 use writer::Writer;
 
@@ -43,7 +47,8 @@ pub struct CaptureOptions {
     pub next_session: SessionId,
     /// The day of the origin's last entry, or today for a new log. The day never goes back behind it.
     pub day: Day,
-    /// The last frame that was received before, if any was.
+    /// The last frame that was received before, if any was. It counts only where the journal itself does not tell
+    /// any more what each session received last.
     pub last: Option<Evidence>,
     /// Why nothing was received since: `Planned` if the log was closed in order, `Crash` otherwise.
     pub last_cause: GapCause,
@@ -53,9 +58,16 @@ pub struct CaptureOptions {
     pub metrics: Metrics,
     /// What the feed's sessions say they miss (see [`crate::OpenContext`]).
     pub subscriptions: Subscriptions,
-    /// Seeds the jitter of reconnects.
+    /// Where attempts to connect are kept, so that a restart stays within the venue's limit too; `None` forgets.
+    pub connects: Option<PathBuf>,
+    /// How often the universe is asked again, give or take a tenth; `None` never asks again.
+    pub universe_every: Option<Duration>,
+    /// Seeds the jitter of reconnects and of asking.
     pub seed: u64,
 }
+
+/// How often the universe is asked again unless told otherwise: listings change a few times a week.
+const UNIVERSE_EVERY: Duration = Duration::from_secs(3600);
 
 impl CaptureOptions {
     /// A capture of `feed` into a new `origin` of `journal`, with metrics and figures that nobody else sees.
@@ -76,6 +88,8 @@ impl CaptureOptions {
             last_cause: GapCause::Planned,
             metrics: Metrics::new(),
             subscriptions: Subscriptions::default(),
+            connects: None,
+            universe_every: Some(UNIVERSE_EVERY),
             // Jitter must differ between processes that start together.
             seed: clock.now().nanos().cast_unsigned() ^ u64::from(std::process::id()),
             clock,
@@ -102,8 +116,6 @@ pub struct Capture {
 
 /// Batches of frames on their way from sockets to the journal. What does not fit waits in the kernel's buffers.
 const EVENTS_MAX: usize = 64;
-/// Resyncs on their way to one session; more than that are dropped, and asked for again by the next bad update.
-const RESYNCS_MAX: usize = 1024;
 /// How long everything may take to end, once it was told to stop.
 const STOP_TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -138,8 +150,8 @@ impl Capture {
         let token = tasks.token();
         let next = match self.universe(&token).await? {
             Some(wanted) => {
-                let (shards, next) = self.start(&mut tasks, wanted, &ids);
-                drain(&mut tasks, &token, &shards, &mut resync, &self.options.clock).await?;
+                let (mut shards, next) = self.start(&mut tasks, &wanted, &ids).await?;
+                self.drain(&mut tasks, &token, &mut shards, &mut resync).await?;
                 *next.borrow()
             }
             None => self.options.next,
@@ -172,130 +184,66 @@ impl Capture {
         }
     }
 
-    fn start(&self, tasks: &mut Tasks, wanted: Wanted, ids: &Ids) -> (Vec<Shard>, watch::Receiver<u64>) {
+    /// Starts the stages behind the sessions, and the sessions.
+    async fn start(
+        &self,
+        tasks: &mut Tasks,
+        wanted: &Wanted,
+        ids: &Ids,
+    ) -> Result<(Shards, watch::Receiver<u64>)> {
         let options = &self.options;
-        let parts = shards(wanted, options.feed.limits().topics_per_session.get());
-        let (events, heard) = mpsc::channel(EVENTS_MAX);
-        let budget = Arc::new(ConnectBudget::new(options.feed.limits()));
-        let mut seeds = StdRng::seed_from_u64(options.seed);
+        let heard = resume::last_heard(options).await?;
+        let budget =
+            ConnectBudget::open(options.feed.limits(), options.connects.clone(), &*options.clock).await;
+        let (events, told) = mpsc::channel(EVENTS_MAX);
         let (next, reached) = watch::channel(options.next);
         let (pendings, durable) = durable::stage(options, Arc::clone(&self.status));
-        let writer = Writer::new(options, Arc::clone(&self.status), parts.len(), pendings, next);
-        tasks.spawn("append", writer.run(heard));
+        let status = Arc::clone(&self.status);
+        let mut shards = Shards::new(options.clone(), status, &events, budget, ids.clone());
+        shards.want(wanted, tasks);
+        let heard = (shards.len(), heard);
+        let writer = Writer::new(options, Arc::clone(&self.status), heard, pendings, next);
+        tasks.spawn("append", writer.run(told));
         tasks.spawn("durable", durable);
-        let mut started = Vec::with_capacity(parts.len());
-        for (shard, wanted) in parts.into_iter().enumerate() {
-            let (wanted, receiver) = watch::channel(Arc::new(wanted));
-            let (resync, resyncs) = mpsc::channel(RESYNCS_MAX);
-            let supervisor = Supervisor {
-                shard,
-                feed: options.feed.name().clone(),
-                session: options.feed.session(),
-                wanted: receiver,
-                events: events.clone(),
-                resync: resyncs,
-                budget: Arc::clone(&budget),
-                ids: ids.clone(),
-                clock: Arc::clone(&options.clock),
-                metrics: options.metrics.clone(),
-                status: Arc::clone(&self.status),
-                backoff: Backoff::new(seeds.random()),
-                connections: 0,
-                stop: tasks.token(),
-            };
-            tasks.spawn("session", supervisor.run());
-            started.push(Shard { wanted, resync });
-        }
-        (started, reached)
+        Ok((shards, reached))
     }
-}
 
-/// One session's ends of its channels.
-struct Shard {
-    wanted: watch::Sender<Arc<Wanted>>,
-    resync: mpsc::Sender<Symbol>,
-}
-
-/// Waits until all tasks have ended, and hands resyncs on meanwhile.
-async fn drain(
-    tasks: &mut Tasks,
-    stop: &CancellationToken,
-    shards: &[Shard],
-    resync: &mut mpsc::Receiver<Symbol>,
-    clock: &Arc<dyn Clock>,
-) -> Result<()> {
-    let late = async {
-        stop.cancelled().await;
-        clock.sleep(STOP_TIME_MAX).await;
-    };
-    tokio::pin!(late);
-    let mut first = Ok(());
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut late => {
-                let error = Error::new(ErrorKind::Timeout, "stop capture").with("tasks", tasks.len());
-                return first.and(Err(error));
-            }
-            ended = tasks.next() => match ended {
-                None => return first,
-                Some((_, Ok(()))) => {}
-                Some((_, Err(error))) => {
-                    stop.cancel();
-                    first = first.and(Err(error));
+    /// Waits until all tasks have ended; hands resyncs on and keeps up with the universe meanwhile.
+    async fn drain(
+        &self,
+        tasks: &mut Tasks,
+        stop: &CancellationToken,
+        shards: &mut Shards,
+        resync: &mut mpsc::Receiver<Symbol>,
+    ) -> Result<()> {
+        let late = async {
+            stop.cancelled().await;
+            self.options.clock.sleep(STOP_TIME_MAX).await;
+        };
+        tokio::pin!(late);
+        let mut asked = shards::ask_again(&self.options, shards.jitter());
+        let mut first = Ok(());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut late => {
+                    let error = Error::new(ErrorKind::Timeout, "stop capture").with("tasks", tasks.len());
+                    return first.and(Err(error));
                 }
-            },
-            Some(symbol) = resync.recv() => hand_on(shards, &symbol),
-        }
-    }
-}
-
-fn hand_on(shards: &[Shard], symbol: &Symbol) {
-    for shard in shards {
-        let wants = shard.wanted.borrow().0.iter().any(|topic| topic.symbol.as_ref() == Some(symbol));
-        if wants && shard.resync.try_send(symbol.clone()).is_err() {
-            tracing::warn!(%symbol, "a resync was dropped; too many wait, or the session has ended");
-        }
-    }
-}
-
-/// Spreads what is wanted over sessions, all topics of a symbol in the same one where that is possible. There is
-/// always at least one session: a recording wants nothing.
-fn shards(wanted: Wanted, topics_per_session: usize) -> Vec<Wanted> {
-    let mut topics: Vec<Topic> = wanted.0.into_iter().collect();
-    topics.sort_by(|a, b| (&a.symbol, &a.channel).cmp(&(&b.symbol, &b.channel)));
-    let mut shards = vec![Wanted::default()];
-    for group in topics.chunk_by(|a, b| a.symbol.is_some() && a.symbol == b.symbol) {
-        for part in group.chunks(topics_per_session) {
-            let fits = shards.last().is_some_and(|shard| shard.0.len() + part.len() <= topics_per_session);
-            if !fits {
-                shards.push(Wanted::default());
-            }
-            if let Some(shard) = shards.last_mut() {
-                shard.0.extend(part.iter().cloned());
+                ended = tasks.next() => match ended {
+                    None => return first,
+                    Some((_, Ok(()))) => {}
+                    Some((_, Err(error))) => {
+                        stop.cancel();
+                        first = first.and(Err(error));
+                    }
+                },
+                Some(symbol) = resync.recv() => shards.resync(&symbol),
+                wanted = &mut asked => {
+                    shards.keep_up(&wanted, tasks);
+                    asked = shards::ask_again(&self.options, shards.jitter());
+                }
             }
         }
-    }
-    shards
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sessions_carry_no_more_topics_than_they_may_and_symbols_stay_together() {
-        let channels = ["book", "trade"].map(|name| name.parse().unwrap());
-        let symbols: Vec<_> = (0..7).map(|n| Symbol::new(&format!("S{n}")).unwrap()).collect();
-        let wanted = Wanted::product(&channels, &symbols);
-        let parts = shards(wanted.clone(), 5);
-        assert_eq!(parts.len(), 4);
-        assert!(parts.iter().all(|part| part.0.len() <= 5 && part.0.len() % 2 == 0));
-        assert_eq!(
-            parts.into_iter().flat_map(|part| part.0).collect::<std::collections::BTreeSet<_>>(),
-            wanted.0
-        );
-        assert_eq!(shards(Wanted::default(), 5).len(), 1);
-        assert_eq!(shards(wanted, 1).len(), 14);
     }
 }

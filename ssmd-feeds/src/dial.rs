@@ -172,7 +172,7 @@ impl Dialer {
             .max_frame_size(Some(FRAME_BYTES_MAX));
         let shaking = async {
             let shaken = client_async_with_config(request, Wire::new(stream), Some(config)).await;
-            shaken.map_err(refused)
+            shaken.map_err(|cause| refused(cause, clock.now()))
         };
         let (stream, _) = within(&clock, HANDSHAKE_TIME_MAX, "shake hands", shaking).await?;
         Ok(Box::new(WsSocket::new(stream, clock)))
@@ -277,10 +277,10 @@ fn untrusted(cause: std::io::Error) -> Error {
     Error::io("prove identity", cause)
 }
 
-fn refused(cause: tungstenite::Error) -> Error {
+fn refused(cause: tungstenite::Error, now: Timestamp) -> Error {
     const SHAKE: &str = "shake hands";
     match cause {
-        tungstenite::Error::Http(response) => refusal(&response),
+        tungstenite::Error::Http(response) => refusal(&response, now),
         tungstenite::Error::Io(cause) => Error::io(SHAKE, cause),
         other => Error::new(ErrorKind::Unavailable, SHAKE)
             .detail("the other side does not speak WebSocket")
@@ -291,7 +291,7 @@ fn refused(cause: tungstenite::Error) -> Error {
 /// The longest part of a refusal that is shown, in characters.
 const REFUSAL_CHARS_MAX: usize = 200;
 
-fn refusal(response: &Response) -> Error {
+fn refusal(response: &Response, now: Timestamp) -> Error {
     let status = response.status();
     let kind = match status.as_u16() {
         429 | 500..=599 => ErrorKind::Unavailable,
@@ -306,7 +306,7 @@ fn refusal(response: &Response) -> Error {
         error = error.detail(shown);
     }
     let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-    match after.and_then(retry_after) {
+    match after.and_then(|text| retry_after(text, now)) {
         Some(after) => error.retry_after(after),
         None => error,
     }
@@ -315,7 +315,39 @@ fn refusal(response: &Response) -> Error {
 /// The longest wait that another side may impose.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
-/// Reads a `Retry-After` given in seconds, capped; the date form, which no venue of ours sends, is not read.
-pub(crate) fn retry_after(text: &str) -> Option<Duration> {
-    text.trim().parse().ok().map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+/// Reads a `Retry-After`, seconds or a date, capped.
+pub(crate) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let date = || {
+        let since_epoch = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        let at = Timestamp::from_nanos(i64::try_from(since_epoch.as_nanos()).ok()?);
+        Some(at.since(now))
+    };
+    Some(seconds.or_else(date)?.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_seconds_or_dates() {
+        let now: Timestamp = "2026-08-01T12:00:00Z".parse().unwrap();
+        for (text, seconds) in [
+            ("7", Some(7)),
+            (" 120 ", Some(120)),
+            ("999999999", Some(3600)),
+            ("Sat, 01 Aug 2026 12:00:30 GMT", Some(30)),
+            ("Saturday, 01-Aug-26 12:00:30 GMT", Some(30)),
+            ("Sat Aug  1 12:00:30 2026", Some(30)),
+            ("Sat, 01 Aug 2026 11:00:00 GMT", Some(0)),
+            ("Fri, 01 Jan 2100 00:00:00 GMT", Some(3600)),
+            ("-1", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(text, now), seconds.map(Duration::from_secs), "{text}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
-use ssmd_core::{Clock, Error, ErrorKind, Result};
+use ssmd_core::{Clock, Error, ErrorKind, Result, Timestamp};
 use tokio::sync::Mutex;
 
 use crate::dial::{public_url, retry_after};
@@ -144,7 +144,7 @@ impl Http {
         let asking = async {
             let response = self.client.get(url).send().await.map_err(failed)?;
             if !response.status().is_success() {
-                return Err(refusal(&response));
+                return Err(refusal(&response, self.clock.now()));
             }
             self.body(response).await
         };
@@ -194,7 +194,7 @@ fn failed(cause: reqwest::Error) -> Error {
     Error::new(kind, GET).because(cause.without_url())
 }
 
-fn refusal(response: &Response) -> Error {
+fn refusal(response: &Response, now: Timestamp) -> Error {
     let status = response.status().as_u16();
     let kind = match status {
         429 | 500..=599 => ErrorKind::Unavailable,
@@ -206,7 +206,7 @@ fn refusal(response: &Response) -> Error {
     };
     let error = Error::new(kind, GET).with("status", status);
     let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-    match after.and_then(retry_after) {
+    match after.and_then(|text| retry_after(text, now)) {
         Some(after) => error.retry_after(after),
         None => error,
     }

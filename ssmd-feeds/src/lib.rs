@@ -4,7 +4,8 @@
 //! loop runs protocols over them ([`ws`]), one client asks REST ([`http`]), and capture turns sessions into
 //! the entries of a journal ([`capture`]) behind which records are decoded ([`live`]).
 //!
-//! This crate knows no broker, no archive and no file.
+//! This crate knows no broker and no archive, and no file but those that the simulator plays and writes and the one
+//! that keeps attempts to connect.
 
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ pub mod ws;
 pub mod http;
 
 pub mod capture;
+
+mod budget;
 mod supervise;
 
 pub mod live;

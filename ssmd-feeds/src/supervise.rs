@@ -1,22 +1,22 @@
 //! Keeps one session open for as long as it is wanted: connects within the venue's limits, hears, and connects
 //! again. One session's end touches no other.
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use ssmd_core::{
-    Clock, Error, ErrorKind, FeedName, Frame, Frames, GapCause, Limits, Metrics, Result, Session, SessionId,
-    Symbol, Wanted, metrics,
+    Clock, Error, ErrorKind, FeedName, Frame, Frames, GapCause, Metrics, Result, Session, SessionId, Symbol,
+    Wanted, metrics,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::capture::CaptureStatus;
+use crate::budget::ConnectBudget;
+use crate::capture::{CaptureStatus, Link};
 
 /// What a session tells the one who numbers entries.
 #[derive(Debug)]
@@ -83,7 +83,14 @@ enum Event {
 }
 
 impl Supervisor {
+    /// Opens sessions, one after another, until none is wanted any more.
     pub(crate) async fn run(mut self) -> Result<()> {
+        let ran = self.keep_open().await;
+        self.status.set_link(self.shard, Link::Ended);
+        ran
+    }
+
+    async fn keep_open(&mut self) -> Result<()> {
         // An attempt that failed opened nothing, so its number is not used up.
         let mut reserved = None;
         loop {
@@ -122,7 +129,7 @@ impl Supervisor {
 
     /// Opens a connection as soon as the venue's limits allow.
     async fn open(&self, id: SessionId) -> Result<Box<dyn Frames>> {
-        while let Err(wait) = self.budget.take(self.clock.elapsed()) {
+        while let Err(wait) = self.budget.take(&self.clock).await {
             tracing::warn!(feed = %self.feed, ?wait, "as many connects as the venue allows were made");
             self.clock.sleep(wait).await;
         }
@@ -216,6 +223,7 @@ impl Supervisor {
         if open {
             status.sessions.fetch_add(1, Ordering::Relaxed);
             status.opened.fetch_add(1, Ordering::Relaxed);
+            status.set_link(self.shard, Link::Open);
             if self.connections > 0 {
                 status.reconnects.fetch_add(1, Ordering::Relaxed);
                 self.metrics.counter(&metrics::RECONNECTS, &[self.feed.as_str()]).add(1);
@@ -223,9 +231,8 @@ impl Supervisor {
             self.connections += 1;
         } else {
             status.sessions.fetch_sub(1, Ordering::Relaxed);
+            status.set_link(self.shard, Link::Down);
         }
-        let now = status.sessions.load(Ordering::Relaxed);
-        self.metrics.gauge(&metrics::SESSIONS, &[self.feed.as_str()]).set(now as f64);
     }
 }
 
@@ -291,39 +298,6 @@ impl Ids {
     }
 }
 
-/// What of a venue's limit on connects is used: the rest is for whoever else shares the address.
-const BUDGET_SHARE: f64 = 0.8;
-
-/// Keeps all sessions of a feed together within the venue's limit on attempts to connect.
-#[derive(Debug)]
-pub(crate) struct ConnectBudget {
-    attempts: usize,
-    window: Duration,
-    made: Mutex<VecDeque<Duration>>,
-}
-
-impl ConnectBudget {
-    pub(crate) fn new(limits: Limits) -> Self {
-        let attempts = (f64::from(limits.connects) * BUDGET_SHARE) as usize;
-        Self { attempts: attempts.max(1), window: limits.connects_window, made: Mutex::default() }
-    }
-
-    /// Takes one attempt, made at `now`; or says how long to wait before asking again.
-    pub(crate) fn take(&self, now: Duration) -> Result<(), Duration> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        while made.front().is_some_and(|first| now >= *first + self.window) {
-            made.pop_front();
-        }
-        match made.front() {
-            Some(first) if made.len() >= self.attempts => Err(*first + self.window - now),
-            _ => {
-                made.push_back(now);
-                Ok(())
-            }
-        }
-    }
-}
-
 /// The bound of the random wait before the first attempt to connect again; it doubles with each attempt.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// Where doubling ends.
@@ -356,30 +330,6 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_window_sees_more_connects_than_the_budget() {
-        let limits = Limits {
-            topics_per_session: NonZeroUsize::MIN,
-            connects: 10,
-            connects_window: Duration::from_secs(60),
-        };
-        let budget = ConnectBudget::new(limits);
-        let (mut now, mut made) = (Duration::ZERO, Vec::new());
-        while made.len() < 100 {
-            match budget.take(now) {
-                Ok(()) => made.push(now),
-                Err(wait) => {
-                    assert!(wait > Duration::ZERO);
-                    now += wait;
-                }
-            }
-        }
-        for (at, first) in made.iter().enumerate() {
-            let within = made[at..].iter().filter(|time| **time < *first + limits.connects_window).count();
-            assert!(within <= 8, "{within} attempts from {first:?} on");
-        }
-    }
 
     #[test]
     fn waits_grow_to_a_cap_and_obey_the_other_side() {

@@ -6,107 +6,19 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::recorder::{ORIGIN, Running, advance_until, at, capture, find, gaps, options, serve, start, toy};
 use common::toy::{Toy, ToyJournal, lines, notes, settle};
-use common::{Peer, Server, manual, soon};
+use common::{Server, manual, soon};
 use sha2::{Digest, Sha256};
 use ssmd_core::entry::{Joiner, PAYLOAD_BYTES_MAX, note};
 use ssmd_core::{
-    Clock, Entry, EntryKind, Evidence, Feed, FrameKind, Gap, GapCause, ManualClock, Metrics, Origin,
-    SessionId, Start, Symbol, SystemClock, Timestamp,
+    Clock, EntryKind, Evidence, Feed, FrameKind, GapCause, ManualClock, SessionId, Start, Symbol,
+    SystemClock, Timestamp,
 };
+use ssmd_feeds::CaptureOptions;
 use ssmd_feeds::live::{Live, LiveOptions};
-use ssmd_feeds::ws::{Liveness, Subscriptions};
-use ssmd_feeds::{Capture, CaptureOptions, CaptureStatus, CaptureSummary};
-use tokio::sync::mpsc;
+use ssmd_feeds::ws::Liveness;
 use tokio_util::sync::CancellationToken;
-
-const ORIGIN: Origin = Origin::from_bytes([7; 16]);
-
-/// A capture that runs beside the test.
-struct Running {
-    journal: Arc<ToyJournal>,
-    status: Arc<CaptureStatus>,
-    stop: CancellationToken,
-    resync: mpsc::Sender<Symbol>,
-    metrics: Metrics,
-    tasks: ssmd_core::Tasks,
-    summary: tokio::sync::oneshot::Receiver<CaptureSummary>,
-}
-
-fn options(feed: Arc<dyn Feed>, journal: &Arc<ToyJournal>, clock: Arc<dyn Clock>) -> CaptureOptions {
-    CaptureOptions {
-        feed,
-        journal: journal.clone(),
-        origin: ORIGIN,
-        next: 1,
-        next_session: SessionId(1),
-        day: clock.now().day(),
-        last: None,
-        last_cause: GapCause::Crash,
-        clock,
-        metrics: Metrics::new(),
-        subscriptions: Subscriptions::default(),
-        seed: 1,
-    }
-}
-
-fn start(options: CaptureOptions, journal: Arc<ToyJournal>) -> Running {
-    let metrics = options.metrics.clone();
-    let capture = Capture::new(options);
-    let (status, stop) = (capture.status(), CancellationToken::new());
-    let (resync, resyncs) = mpsc::channel(16);
-    let (done, summary) = tokio::sync::oneshot::channel();
-    let mut tasks = ssmd_core::Tasks::new();
-    let token = stop.clone();
-    tasks.spawn("capture", async move {
-        let _ = done.send(capture.run(token, resyncs).await?);
-        Ok(())
-    });
-    Running { journal, status, stop, resync, metrics, tasks, summary }
-}
-
-/// A capture of the toy venue with the machine's clock.
-fn capture(feed: Arc<dyn Feed>) -> Running {
-    let journal = ToyJournal::new();
-    start(options(feed, &journal, Arc::new(SystemClock::new())), journal)
-}
-
-impl Running {
-    async fn stop(self) -> (CaptureSummary, Vec<Entry>) {
-        self.stop.cancel();
-        self.ended().await
-    }
-
-    async fn ended(mut self) -> (CaptureSummary, Vec<Entry>) {
-        soon("end", self.tasks.wait()).await.unwrap();
-        let entries = self.journal.entries();
-        assert!(entries.iter().zip(entries[0].id.n..).all(|(entry, n)| entry.id.n == n), "numbers are dense");
-        assert!(entries.windows(2).all(|pair| pair[0].day <= pair[1].day), "the day never goes back");
-        (self.summary.await.unwrap(), entries)
-    }
-}
-
-fn toy(server: &Server) -> Arc<dyn Feed> {
-    Arc::new(Toy::new(&server.url).feed(Liveness::Messages, &["A"], 100))
-}
-
-fn find<'a>(entries: &'a [Entry], text: &str) -> &'a Entry {
-    let found = entries.iter().find(|entry| entry.payload == text);
-    found.unwrap_or_else(|| panic!("{text} is not in {:#?}", lines(entries)))
-}
-
-fn at(entry: &Entry) -> Option<Evidence> {
-    Some(Evidence { at: entry.at, session: entry.session, index: entry.index, shown: None })
-}
-
-fn gaps(entries: &[Entry]) -> Vec<Gap> {
-    notes(entries, EntryKind::Gap)
-}
-
-/// Answers a goodbye, as a server does.
-async fn serve(mut peer: Peer) {
-    while peer.hear().await.is_some() {}
-}
 
 #[tokio::test]
 async fn a_session_is_whole_in_the_journal_and_stopping_drains_it() {
@@ -298,17 +210,6 @@ async fn large_frames_are_spread_over_entries_and_come_back() {
     let mut joiner = Joiner::default();
     let frames: Vec<_> = entries.iter().filter_map(|entry| joiner.push(entry).unwrap()).collect();
     assert!(frames.iter().any(|frame| frame.payload == large));
-}
-
-/// Moves the clock until something is so.
-async fn advance_until(clock: &ManualClock, what: &str, so: impl Fn() -> bool) {
-    soon(what, async {
-        while !so() {
-            settle().await;
-            clock.advance(Duration::from_millis(250));
-        }
-    })
-    .await;
 }
 
 #[tokio::test]

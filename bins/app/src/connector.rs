@@ -1,5 +1,6 @@
 //! Feeds to logs: for each feed of an environment its log, its capture, and the live decoder behind it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -99,6 +100,7 @@ impl Connector {
             last_cause: if position.clean { GapCause::Planned } else { GapCause::Crash },
             metrics: metrics.clone(),
             subscriptions,
+            connects: Some(folder.connects(&spec.name)),
             ..CaptureOptions::new(
                 Arc::clone(&feed),
                 Arc::clone(&journal),
@@ -132,7 +134,7 @@ impl Connector {
         let stop = self.captures.token();
         self.captures.spawn("capture", async move { capture.run(stop, resyncs).await.map(drop) });
         self.decoders.spawn("decode", live.run(self.decoders.token()));
-        self.sample(&recorded);
+        self.sample(&recorded, folder, metrics);
         Ok(recorded)
     }
 
@@ -149,12 +151,20 @@ impl Connector {
         Ok((ssmd_feeds::open(spec, &context)?, subscriptions))
     }
 
-    /// Counts the frames of each second.
-    fn sample(&mut self, recorded: &Recorded) {
-        let sampler =
-            sample(Arc::clone(&recorded.capture), Arc::clone(&recorded.rate), Arc::clone(&self.clock));
+    /// Looks at what nobody tells, each second.
+    fn sample(&mut self, recorded: &Recorded, folder: &Folder, metrics: &Metrics) {
+        let labels = [recorded.name.as_str()];
+        let sampler = Sampler {
+            capture: Arc::clone(&recorded.capture),
+            rate: Arc::clone(&recorded.rate),
+            log: recorded.log.clone(),
+            directory: folder.log(&recorded.name),
+            bytes: metrics.gauge(&metrics::LOG_BYTES, &labels),
+            uncovered: metrics.gauge(&metrics::LOG_UNCOVERED, &labels),
+        };
+        let sampler = sampler.run(Arc::clone(&self.clock));
         let stop = self.decoders.token();
-        self.decoders.spawn("sample rate", async move {
+        self.decoders.spawn("sample", async move {
             tokio::select! {
                 () = stop.cancelled() => Ok(()),
                 never = sampler => match never {},
@@ -264,18 +274,39 @@ impl Recorded {
     }
 }
 
-async fn sample(
+/// What looks at a feed each second: how fast frames come, and how large its log is.
+struct Sampler {
     capture: Arc<CaptureStatus>,
     rate: Arc<AtomicU64>,
-    clock: Arc<dyn Clock>,
-) -> std::convert::Infallible {
-    let (mut at, mut frames) = (clock.elapsed(), capture.figures().frames);
-    loop {
-        clock.sleep(Duration::from_secs(1)).await;
-        let (now, total) = (clock.elapsed(), capture.figures().frames);
-        let seconds = now.saturating_sub(at).as_secs_f64().max(0.001);
-        rate.store(((total - frames) as f64 / seconds).round() as u64, Ordering::Relaxed);
-        (at, frames) = (now, total);
+    log: Log,
+    directory: PathBuf,
+    bytes: Gauge,
+    uncovered: Gauge,
+}
+
+impl Sampler {
+    async fn run(self, clock: Arc<dyn Clock>) -> std::convert::Infallible {
+        let (mut at, mut frames) = (clock.elapsed(), self.capture.figures().frames);
+        loop {
+            self.measure_log();
+            clock.sleep(Duration::from_secs(1)).await;
+            let (now, total) = (clock.elapsed(), self.capture.figures().frames);
+            let seconds = now.saturating_sub(at).as_secs_f64().max(0.001);
+            self.rate.store(((total - frames) as f64 / seconds).round() as u64, Ordering::Relaxed);
+            (at, frames) = (now, total);
+        }
+    }
+
+    fn measure_log(&self) {
+        self.bytes.set(self.log.bytes() as f64);
+        match log::covered(&self.directory) {
+            Ok(covered) => {
+                let ours = covered.filter(|(origin, _)| *origin == self.log.origin());
+                let covered = ours.map_or(0, |(_, n)| n);
+                self.uncovered.set(self.log.durable().saturating_sub(covered) as f64);
+            }
+            Err(error) => tracing::debug!(%error, "it is not known how much is archived"),
+        }
     }
 }
 

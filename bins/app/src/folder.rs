@@ -33,6 +33,11 @@ impl Folder {
         self.0.join("log").join(feed.as_str())
     }
 
+    /// Where a feed's attempts to connect are kept.
+    pub(crate) fn connects(&self, feed: &FeedName) -> PathBuf {
+        self.0.join("connects").join(feed.as_str())
+    }
+
     /// The store a document names. A path inside the default data folder moves with the folder.
     pub(crate) fn store(&self, spec: &StoreSpec) -> StoreSpec {
         let StoreSpec::File(path) = spec;

@@ -14,6 +14,7 @@ pub(super) struct Counters {
     bytes: Counter,
     sent: Counter,
     pub(super) overflow: Counter,
+    pub(super) sessions: Gauge,
     pub(super) missing: Gauge,
     unknown_errors: Counter,
 }
@@ -29,6 +30,7 @@ impl Counters {
             bytes: registry.counter(&metrics::RECEIVED_BYTES, &[feed]),
             sent: registry.counter(&metrics::SENT, &[feed]),
             overflow: registry.counter(&metrics::OVERFLOW, &[feed]),
+            sessions: registry.gauge(&metrics::SESSIONS, &[feed]),
             missing: registry.gauge(&metrics::SUBSCRIPTIONS_MISSING, &[feed]),
             unknown_errors: registry.counter(&metrics::ERRORS, &[feed, "unknown"]),
             registry: registry.clone(),

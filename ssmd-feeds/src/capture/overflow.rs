@@ -32,9 +32,15 @@ struct Kept {
 }
 
 impl Overflow {
-    pub(super) fn new(shards: usize, last: Option<&Evidence>) -> Self {
-        let kept = Kept { last: last.cloned(), lost: None };
-        Self { shards: vec![kept; shards], owed: Vec::new(), told: Vec::new(), full: false }
+    /// Knows for each shard the last frame that was kept.
+    pub(super) fn new(last: impl Iterator<Item = Option<Evidence>>) -> Self {
+        let shards = last.map(|last| Kept { last, lost: None }).collect();
+        Self { shards, owed: Vec::new(), told: Vec::new(), full: false }
+    }
+
+    /// There are so many shards now.
+    pub(super) fn grow(&mut self, shards: usize) {
+        self.shards.resize_with(shards, Kept::default);
     }
 
     /// Whether the last batch did not fit.

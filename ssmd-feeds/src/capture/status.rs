@@ -1,9 +1,11 @@
 //! What a capture is doing now, cheap to write at full speed and cheap to read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ssmd_core::{Frame, FrameKind, Timestamp};
+use ssmd_core::{Frame, FrameKind, Timestamp, Wanted};
+use tokio::sync::watch;
 
 use crate::venue::Missing;
 use crate::ws::Subscriptions;
@@ -26,6 +28,19 @@ pub struct CaptureStatus {
     last_frame: AtomicU64,
     last_activity: AtomicU64,
     subscriptions: Subscriptions,
+    /// Whether each shard has a session now, and what it shall carry.
+    shards: Mutex<Vec<(Link, watch::Receiver<Arc<Wanted>>)>>,
+}
+
+/// Whether a shard has a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// It should have one.
+    Down,
+    /// It has one, which says itself what it misses.
+    Open,
+    /// It needs none any more.
+    Ended,
 }
 
 /// The figures of one capture at one moment.
@@ -76,7 +91,24 @@ impl CaptureStatus {
             last_frame: AtomicU64::new(0),
             last_activity: AtomicU64::new(0),
             subscriptions,
+            shards: Mutex::default(),
         }
+    }
+
+    /// A shard has come that shall carry what is `wanted`; they come in order.
+    pub(crate) fn add_shard(&self, wanted: watch::Receiver<Arc<Wanted>>) {
+        self.shards().push((Link::Down, wanted));
+    }
+
+    /// What has become of a shard's session.
+    pub(crate) fn set_link(&self, shard: usize, link: Link) {
+        if let Some(known) = self.shards().get_mut(shard) {
+            known.0 = link;
+        }
+    }
+
+    fn shards(&self) -> MutexGuard<'_, Vec<(Link, watch::Receiver<Arc<Wanted>>)>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All figures now.
@@ -107,9 +139,13 @@ impl CaptureStatus {
         self.last_activity.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_nanos)
     }
 
-    /// What is wanted and not so, over all open sessions.
+    /// What is wanted and not so: what open sessions say, and all that those carry which are down.
     pub fn missing(&self) -> Missing {
-        self.subscriptions.missing()
+        let mut missing = self.subscriptions.missing();
+        let shards = self.shards();
+        let down = shards.iter().filter(|(link, _)| *link == Link::Down);
+        missing.topics += down.map(|(_, wanted)| wanted.borrow().0.len()).sum::<usize>();
+        missing
     }
 
     pub(super) fn count(&self, frames: &[Frame], tally: &Tally) {

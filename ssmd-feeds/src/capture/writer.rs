@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use ssmd_core::entry::note;
-
+use ssmd_core::entry::note::LastHeard;
 use ssmd_core::{
     BoxFuture, Clock, Day, Entry, EntryKind, Error, ErrorKind, Evidence, Frame, FrameKind, Gap, GapCause,
     Journal, Origin, Pending, Result, SessionId, Timestamp,
@@ -46,7 +46,7 @@ pub(super) struct Writer {
     day: Day,
     day_ends: Timestamp,
     sessions: BTreeMap<SessionId, Open>,
-    /// The hole that each shard's next frame ends, and the last frame it received.
+    /// The holes that each shard's next frame ends, and the last frame it received.
     shards: Vec<Shard>,
     overflow: Overflow,
     batch: Batch,
@@ -61,10 +61,11 @@ struct Open {
     tell: Arc<watch::Sender<u64>>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Shard {
     last: Option<Evidence>,
-    hole: Option<Hole>,
+    /// More than one if the process that was here before had more shards.
+    holes: Vec<Hole>,
 }
 
 /// Nothing is received, since `from`.
@@ -72,23 +73,44 @@ struct Shard {
 struct Hole {
     cause: GapCause,
     detail: String,
-    from: Option<Evidence>,
+    from: Evidence,
+}
+
+impl Shard {
+    /// What a restart must know of it.
+    fn tell(&self, shard: usize) -> Vec<LastHeard> {
+        let down = |hole: &Hole| LastHeard {
+            shard,
+            frame: hole.from.clone(),
+            down: Some(hole.cause),
+            detail: hole.detail.clone(),
+        };
+        let open =
+            |frame: &Evidence| LastHeard { shard, frame: frame.clone(), down: None, detail: String::new() };
+        if self.holes.is_empty() {
+            self.last.iter().map(open).collect()
+        } else {
+            self.holes.iter().map(down).collect()
+        }
+    }
 }
 
 impl Writer {
     pub(super) fn new(
         options: &CaptureOptions,
         status: Arc<CaptureStatus>,
-        shards: usize,
+        (sessions, heard): (usize, Vec<LastHeard>),
         pendings: mpsc::Sender<Appended>,
         reached: watch::Sender<u64>,
     ) -> Self {
-        let last = options.last.clone();
-        let hole = last.clone().map(|from| Hole {
-            cause: options.last_cause,
-            detail: String::new(),
-            from: Some(from),
-        });
+        let mut shards = vec![Shard::default(); sessions];
+        for LastHeard { shard, frame, down, detail } in heard {
+            // There may have been more sessions before; their holes end when the last one hears something.
+            let Some(shard) = shards.get_mut(shard.min(sessions.saturating_sub(1))) else { continue };
+            let cause = down.unwrap_or(options.last_cause);
+            shard.holes.push(Hole { cause, detail, from: frame.clone() });
+            shard.last = Some(frame);
+        }
         Self {
             journal: Arc::clone(&options.journal),
             clock: Arc::clone(&options.clock),
@@ -100,8 +122,8 @@ impl Writer {
             day: options.day,
             day_ends: options.day.next().start(),
             sessions: BTreeMap::new(),
-            overflow: Overflow::new(shards, last.as_ref()),
-            shards: vec![Shard { last, hole }; shards],
+            overflow: Overflow::new(shards.iter().map(|shard| shard.last.clone())),
+            shards,
             batch: Batch::default(),
             counters: Counters::new(&options.metrics, options.feed.name().as_str()),
         }
@@ -147,8 +169,18 @@ impl Writer {
                     sha256: Sha256::new(),
                     tell: Arc::new(tell),
                 };
+                if shard >= self.shards.len() {
+                    self.shards.resize_with(shard + 1, Shard::default);
+                    self.overflow.grow(shard + 1);
+                }
                 self.sessions.insert(session, open);
-                self.note(EntryKind::Open, session, note::encode(&note::Open { url, wanted }), true);
+                self.counters.sessions.set(self.sessions.len() as f64);
+                self.note(
+                    EntryKind::Open,
+                    session,
+                    note::encode(&note::Open { url, wanted, shard: Some(shard) }),
+                    true,
+                );
             }
             Told::Frames(frames) => self.frames(&frames).await?,
             Told::Closed { session, cause, detail } => self.closed(session, cause, detail),
@@ -189,7 +221,7 @@ impl Writer {
             self.overflowed(frame.session, lost, Some(evidence(frame)));
         }
         if frame.kind != FrameKind::Sent {
-            if let Some(hole) = self.shards[open.shard].hole.take() {
+            for hole in std::mem::take(&mut self.shards[open.shard].holes) {
                 self.filled(frame, hole);
             }
             self.shards[open.shard].last = Some(evidence(frame));
@@ -201,7 +233,7 @@ impl Writer {
     fn filled(&mut self, frame: &Frame, hole: Hole) {
         let Hole { cause, detail, from } = hole;
         let to = Some(evidence(frame));
-        let gap = Gap { cause, channel: None, symbol: None, from, to, missing: None, detail };
+        let gap = Gap { cause, channel: None, symbol: None, from: Some(from), to, missing: None, detail };
         self.gap(frame.session, &gap, true);
     }
 
@@ -225,11 +257,11 @@ impl Writer {
 
     fn closed(&mut self, session: SessionId, cause: GapCause, detail: String) {
         let Some(open) = self.sessions.remove(&session) else { return };
+        self.counters.sessions.set(self.sessions.len() as f64);
         let shard = &mut self.shards[open.shard];
         // A session that received nothing leaves the hole before it as it was.
-        if shard.hole.is_none() && shard.last.as_ref().is_some_and(|last| last.session == session) {
-            let from = shard.last.clone();
-            shard.hole = Some(Hole { cause, detail: detail.clone(), from });
+        if let Some(from) = shard.last.clone().filter(|last| last.session == session) {
+            shard.holes.push(Hole { cause, detail: detail.clone(), from });
         }
         let sha256 = open.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let close = note::Close { cause: cause.word().to_owned(), detail, heard: open.heard, sha256 };
@@ -238,7 +270,9 @@ impl Writer {
 
     fn tick(&mut self) {
         let sessions = self.sessions.iter().map(|(id, open)| (id.0, open.heard)).collect();
-        self.note(EntryKind::Tick, NO_SESSION, note::encode(&note::Tick { sessions }), false);
+        let last =
+            Some(self.shards.iter().enumerate().flat_map(|(shard, state)| state.tell(shard)).collect());
+        self.note(EntryKind::Tick, NO_SESSION, note::encode(&note::Tick { sessions, last }), false);
         self.counters.missing.set(self.status.missing().topics as f64);
     }
 

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+pub mod recorder;
 pub mod toy;
 
 /// No test waits longer than this for anything.
@@ -82,6 +83,14 @@ impl Peer {
 
     pub async fn say(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
+    }
+
+    /// Says much at once.
+    pub async fn burst(&mut self, texts: impl Iterator<Item = String>) {
+        for text in texts {
+            self.0.feed(Message::text(text)).await.unwrap();
+        }
+        self.0.flush().await.unwrap();
     }
 
     /// The next text that the client sent; `None` at its end.

@@ -52,6 +52,18 @@ impl Toy {
         topics_per_session: usize,
         connects: u32,
     ) -> WsFeed<Self> {
+        let wanted = wanted(symbols);
+        self.feed_of(liveness, topics_per_session, connects, move || Ok(wanted.clone()))
+    }
+
+    /// A feed whose universe is what `universe` says when it is asked.
+    pub fn feed_of(
+        self,
+        liveness: Liveness,
+        topics_per_session: usize,
+        connects: u32,
+        universe: impl Fn() -> Result<Wanted> + Send + Sync + 'static,
+    ) -> WsFeed<Self> {
         let options = WsOptions {
             name: "toy".parse().unwrap(),
             limits: Limits {
@@ -63,11 +75,9 @@ impl Toy {
             dial: dialer(),
             subscriptions: Subscriptions::default(),
         };
-        let wanted = wanted(symbols);
         let decoder = || -> Box<dyn Decode> { Box::new(ToyDecoder(DecodeCounts::default())) };
         let universe = move || -> ssmd_core::BoxFuture<'static, Result<Wanted>> {
-            let wanted = wanted.clone();
-            Box::pin(async move { Ok(wanted) })
+            Box::pin(std::future::ready(universe()))
         };
         WsFeed::new(options, self, Arc::new(decoder), Arc::new(universe))
     }
@@ -158,6 +168,7 @@ pub struct ToyJournal {
     entries: watch::Sender<Vec<Entry>>,
     full: Mutex<bool>,
     failed: Mutex<bool>,
+    stalled: watch::Sender<bool>,
 }
 
 impl ToyJournal {
@@ -167,6 +178,11 @@ impl ToyJournal {
 
     pub fn set_full(&self, full: bool) {
         *self.full.lock().unwrap() = full;
+    }
+
+    /// Appending takes until it is set free again.
+    pub fn set_stalled(&self, stalled: bool) {
+        self.stalled.send_replace(stalled);
     }
 
     /// Nothing appended from now on becomes durable.
@@ -210,6 +226,8 @@ pub fn notes<T: serde::de::DeserializeOwned>(entries: &[Entry], kind: EntryKind)
 #[async_trait]
 impl Journal for ToyJournal {
     async fn append(&self, batch: Vec<Entry>) -> Result<Pending> {
+        let mut stalled = self.stalled.subscribe();
+        stalled.wait_for(|stalled| !stalled).await.unwrap();
         if *self.full.lock().unwrap() {
             return Err(Error::new(ErrorKind::Full, "append to journal"));
         }

@@ -52,7 +52,7 @@ impl Recording {
     pub fn open(&mut self) {
         self.session += 1;
         (self.heard, self.sha256) = (note::Heard::default(), Sha256::new());
-        self.note(EntryKind::Open, &note::Open { url: "test:".to_owned(), wanted: vec![] });
+        self.note(EntryKind::Open, &note::Open { url: "test:".to_owned(), wanted: vec![], shard: None });
     }
 
     pub fn frame(&mut self, payload: impl Into<Bytes>) {
@@ -77,7 +77,7 @@ impl Recording {
     pub fn tick(&mut self) {
         let sessions = [(self.session, self.heard)].into();
         let session = std::mem::take(&mut self.session);
-        self.note(EntryKind::Tick, &note::Tick { sessions });
+        self.note(EntryKind::Tick, &note::Tick { sessions, last: None });
         self.session = session;
     }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod metrics;
+mod restart;
 mod rig;
 
 use std::collections::BTreeMap;

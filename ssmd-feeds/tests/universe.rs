@@ -1,0 +1,103 @@
+//! The universe is asked again while a recorder runs, and sessions follow it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::recorder::{advance_until, gaps, options, serve, start};
+use common::toy::{Toy, ToyJournal, wanted};
+use common::{Server, manual};
+use ssmd_core::{Clock, Error, ErrorKind, Feed, ManualClock, Result, Wanted};
+use ssmd_feeds::CaptureOptions;
+use ssmd_feeds::ws::Liveness;
+
+/// What the venue answers, and how often it was asked.
+#[derive(Clone)]
+struct Listing(Arc<Mutex<(Result<Wanted, ErrorKind>, u64)>>);
+
+impl Listing {
+    fn new(symbols: &[&str]) -> Self {
+        Self(Arc::new(Mutex::new((Ok(wanted(symbols)), 0))))
+    }
+
+    fn set(&self, answer: Result<&[&str], ErrorKind>) {
+        self.0.lock().unwrap().0 = answer.map(wanted);
+    }
+
+    fn asked(&self) -> u64 {
+        self.0.lock().unwrap().1
+    }
+
+    fn feed(&self, server: &Server, topics_per_session: usize) -> Arc<dyn Feed> {
+        let known = Arc::clone(&self.0);
+        let universe = move || {
+            let mut known = known.lock().unwrap();
+            known.1 += 1;
+            known.0.clone().map_err(|kind| Error::new(kind, "list"))
+        };
+        let toy = Toy { alive: None, silence: Duration::from_secs(1_000_000), ..Toy::new(&server.url) };
+        Arc::new(toy.feed_of(Liveness::Messages, topics_per_session, 1000, universe))
+    }
+
+    /// Moves the clock until the venue was asked once more, and the answer was heard.
+    async fn until_asked(&self, clock: &ManualClock) {
+        let before = self.asked();
+        advance_until(clock, "the universe is asked", || self.asked() > before).await;
+    }
+}
+
+#[tokio::test]
+async fn symbols_that_appear_are_subscribed_and_those_that_vanish_are_not_any_more() {
+    let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
+    let listing = Listing::new(&["A", "B"]);
+    let options = CaptureOptions {
+        universe_every: Some(Duration::from_secs(60)),
+        ..options(listing.feed(&server, 3), &journal, Arc::new(clock.clone()))
+    };
+    let running = start(options, Arc::clone(&journal));
+    let mut peer = server.accept().await;
+    assert_eq!([peer.hear().await.unwrap(), peer.hear().await.unwrap()], ["+trade A", "+trade B"]);
+    let began = clock.elapsed();
+    listing.set(Ok(&["B", "C"]));
+    listing.until_asked(&clock).await;
+    let took = clock.elapsed() - began;
+    assert!((Duration::from_secs(54)..Duration::from_secs(68)).contains(&took), "{took:?}");
+    assert_eq!([peer.hear().await.unwrap(), peer.hear().await.unwrap()], ["-trade A", "+trade C"]);
+
+    // What fits into no session gets one more; the other one does not notice.
+    listing.set(Ok(&["B", "C", "D", "E"]));
+    listing.until_asked(&clock).await;
+    assert_eq!(peer.hear().await.as_deref(), Some("+trade D"));
+    let mut more = server.accept().await;
+    assert_eq!(more.hear().await.as_deref(), Some("+trade E"));
+    more.say("from E").await;
+    journal.until_text("from E").await;
+    let ((summary, entries), (), ()) = tokio::join!(running.stop(), serve(peer), serve(more));
+    assert_eq!((summary.figures.opened, summary.figures.reconnects), (2, 0));
+    assert!(gaps(&entries).is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_or_not_whole_changes_nothing() {
+    let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
+    let listing = Listing::new(&["A", "B", "C", "D", "E"]);
+    let options = CaptureOptions {
+        universe_every: Some(Duration::from_secs(60)),
+        ..options(listing.feed(&server, 100), &journal, Arc::new(clock.clone()))
+    };
+    let running = start(options, Arc::clone(&journal));
+    let mut peer = server.accept().await;
+    for _ in 0..5 {
+        peer.hear().await.unwrap();
+    }
+    for answer in [Err(ErrorKind::Unavailable), Err(ErrorKind::Invalid), Ok(&[][..]), Ok(&["A"][..])] {
+        listing.set(answer);
+        listing.until_asked(&clock).await;
+    }
+    listing.set(Ok(&["A", "B", "C", "D", "E", "F"]));
+    listing.until_asked(&clock).await;
+    assert_eq!(peer.hear().await.as_deref(), Some("+trade F"), "nothing else was sent before");
+    tokio::join!(running.stop(), serve(peer));
+}
