@@ -86,6 +86,8 @@ pub(super) fn recover(
     let active = match last {
         Some((segment, file, _)) => {
             cut_bytes += cut(disk, dir, &segment, &file, found.end, lost)?;
+            let durable = known.filter(|mark| mark.segment == segment.first).map_or(0, |mark| mark.offset);
+            settle(disk, &segment, &file, durable, found.end)?;
             keep(disk, dir, segment, file, found.end, lost, &mut sealed, now)?
         }
         None => None,
@@ -225,7 +227,7 @@ impl Found {
     }
 }
 
-/// Cuts the last segment back to its valid prefix and makes that durable; gives how many bytes were cut off.
+/// Cuts the last segment back to its valid prefix; gives how many bytes were cut off.
 fn cut(disk: &dyn Disk, dir: &Path, segment: &Named, file: &File, end: u64, lost: bool) -> Result<u64> {
     let failed = |cause| files::failed("cut log", &segment.path, cause);
     let bytes = file.metadata().map_err(failed)?.len().saturating_sub(end);
@@ -236,8 +238,24 @@ fn cut(disk: &dyn Disk, dir: &Path, segment: &Named, file: &File, end: u64, lost
         }
         disk.set_len(file, &segment.path, end).map_err(failed)?;
     }
-    disk.sync_all(file, &segment.path).map_err(failed)?;
     Ok(bytes)
+}
+
+/// Makes the valid prefix durable. What lies behind the mark is written once more before that: if a sync of it
+/// failed, the kernel may hold its pages as clean, and a second sync would write nothing and report success.
+fn settle(disk: &dyn Disk, segment: &Named, file: &File, durable: u64, end: u64) -> Result<()> {
+    let failed = |cause| files::failed("settle log", &segment.path, cause);
+    let mut offset = durable.max(HEADER_BYTES as u64);
+    while offset < end {
+        let length = usize::try_from(end - offset).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let chunk = files::read(file, &segment.path, offset, length)?;
+        if chunk.is_empty() {
+            break;
+        }
+        disk.write_all_at(file, &segment.path, &chunk, offset).map_err(failed)?;
+        offset += chunk.len() as u64;
+    }
+    disk.sync_all(file, &segment.path).map_err(failed)
 }
 
 /// Keeps what is cut off although it was acknowledged once: somebody may read more in it than this program does.

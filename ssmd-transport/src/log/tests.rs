@@ -18,6 +18,9 @@ struct Failing {
     released: Condvar,
     fails_to_sync: AtomicBool,
     is_full: AtomicBool,
+    fails_to_cut: AtomicBool,
+    /// The offsets of writes to segments.
+    written: Mutex<Vec<u64>>,
 }
 
 impl Failing {
@@ -38,10 +41,16 @@ impl Disk for Failing {
             System.write_all_at(file, path, &bytes[..bytes.len() / 2], offset)?;
             return Err(io::ErrorKind::StorageFull.into());
         }
+        if is_segment(path) {
+            self.written.lock().unwrap().push(offset);
+        }
         System.write_all_at(file, path, bytes, offset)
     }
 
     fn set_len(&self, file: &File, path: &Path, bytes: u64) -> io::Result<()> {
+        if self.fails_to_cut.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is gone"));
+        }
         System.set_len(file, path, bytes)
     }
 
@@ -226,6 +235,25 @@ async fn a_failing_sync_ends_the_log_and_nothing_unacknowledged_is_found_later()
     assert_eq!(log.position().next, 4, "the number of an entry that was never acknowledged is free again");
     assert!(!log.position().clean);
     assert_eq!(read_all(&log).await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn what_a_failed_sync_left_is_written_again_before_it_is_synced_again() {
+    let mut harness = OnTemporary::new(LOG_BYTES).await;
+    let log = harness.log.take().unwrap();
+    log.append(vec![entry(log.origin(), 2)]).await.unwrap().await.unwrap();
+    let (path, disk) = (files::segment_path(&harness.dir(), 1), harness.disk.clone());
+    let durable = std::fs::metadata(&path).unwrap().len();
+    disk.fails_to_sync.store(true, Ordering::SeqCst);
+    disk.fails_to_cut.store(true, Ordering::SeqCst);
+    log.append(vec![entry(log.origin(), 3)]).await.unwrap().await.unwrap_err();
+    drop(log);
+    assert!(std::fs::metadata(&path).unwrap().len() > durable);
+    disk.fails_to_sync.store(false, Ordering::SeqCst);
+    disk.written.lock().unwrap().clear();
+    let log = harness.open_log().await.unwrap();
+    assert_eq!(disk.written.lock().unwrap().first(), Some(&durable));
+    assert_eq!(read_all(&log).await, [1, 2, 3, 4]);
 }
 
 #[tokio::test]
