@@ -19,6 +19,8 @@ struct Failing {
     fails_to_sync: AtomicBool,
     is_full: AtomicBool,
     fails_to_cut: AtomicBool,
+    /// Cuts and syncs of segments, in order.
+    steps: Mutex<Vec<&'static str>>,
     /// The offsets of writes to segments.
     written: Mutex<Vec<u64>>,
 }
@@ -51,6 +53,7 @@ impl Disk for Failing {
         if self.fails_to_cut.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk is gone"));
         }
+        self.steps.lock().unwrap().push("cut");
         System.set_len(file, path, bytes)
     }
 
@@ -60,6 +63,7 @@ impl Disk for Failing {
         if self.fails_to_sync.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk is gone"));
         }
+        self.steps.lock().unwrap().push("sync");
         System.sync_data(file, path)
     }
 
@@ -279,6 +283,17 @@ async fn a_full_disk_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room(
         assert!(log.position().clean);
         assert_eq!(read_all(&log).await, [1, 2, 3]);
     }
+}
+
+#[tokio::test]
+async fn what_a_full_disk_left_is_durably_cut_off() {
+    let harness = OnTemporary::new(LOG_BYTES).await;
+    let log = harness.log.clone().unwrap();
+    log.append(vec![entry(log.origin(), 2)]).await.unwrap().await.unwrap();
+    harness.disk.steps.lock().unwrap().clear();
+    harness.disk.is_full.store(true, Ordering::SeqCst);
+    log.append(vec![entry(log.origin(), 3)]).await.unwrap().await.unwrap_err();
+    assert_eq!(*harness.disk.steps.lock().unwrap(), ["cut", "sync"]);
 }
 
 #[tokio::test]

@@ -144,9 +144,16 @@ impl Writer {
             self.active = None;
             return failure;
         }
-        match (self.disk.set_len(&active.file, &active.path, active.offset), failure) {
-            (Err(cause), Failure::Full(_)) => Failure::Fatal(self.failed("cut log", cause)),
-            (_, failure) => failure,
+        let (file, path) = (&active.file, &active.path);
+        let cut = self.disk.set_len(file, path, active.offset);
+        match failure {
+            // The segment may be sealed before anything else is written to it: then a power cut must not bring back
+            // what was cut off, since only the last segment is ever recovered.
+            Failure::Full(error) => match cut.and_then(|()| self.disk.sync_data(file, path)) {
+                Ok(()) => Failure::Full(error),
+                Err(cause) => Failure::Fatal(self.failed("cut log", cause)),
+            },
+            fatal => fatal,
         }
     }
 
