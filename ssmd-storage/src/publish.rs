@@ -1,7 +1,7 @@
 //! Puts sealed segments and commits into a store, so that a crash, a lost answer or a rival changes nothing.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,7 +145,7 @@ impl Publisher {
             return Err(error);
         }
         self.count_error("store");
-        let wait = attempts.next(error.wait());
+        let wait = attempts.next(error.wait(), &*self.clock);
         tracing::warn!(feed = %self.feed, %error, ?wait, "the store failed; trying again");
         tokio::select! {
             biased;
@@ -196,11 +196,13 @@ pub struct Attempts {
 
 impl Attempts {
     /// The wait before the next attempt: doubled each time, capped, and a random part of it at least half, so
-    /// that rivals do not keep step.
-    fn next(&mut self, asked: Option<Duration>) -> Duration {
+    /// that rivals do not keep step. It comes from the clock's nanoseconds, which no two rivals share.
+    fn next(&mut self, asked: Option<Duration>, clock: &dyn Clock) -> Duration {
         let full = BACKOFF_MIN.saturating_mul(1 << self.failed.min(16)).min(BACKOFF_MAX);
         self.failed = self.failed.saturating_add(1);
-        let random = RandomState::new().build_hasher().finish() % 1000;
+        let mut hasher = DefaultHasher::new();
+        (clock.now(), clock.elapsed(), self.failed).hash(&mut hasher);
+        let random = hasher.finish() % 1000;
         let jittered = full.mul_f64(0.5 + random as f64 / 2000.0);
         jittered.max(asked.unwrap_or_default().min(BACKOFF_MAX))
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use ssmd_core::{Error, ErrorKind, Result, Timestamp};
 
+use super::disk::{Disk, System};
 use super::format::{HEADER_BYTES, Header};
 
 /// The ending of segment files.
@@ -80,8 +81,8 @@ fn create_dir(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).map_err(|cause| failed("create log", dir, cause))?;
     for made in missing {
         match made.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent)?,
-            _ => sync_dir(Path::new("."))?,
+            Some(parent) if !parent.as_os_str().is_empty() => sync_dir(&System, parent)?,
+            _ => sync_dir(&System, Path::new("."))?,
         }
     }
     Ok(())
@@ -143,34 +144,34 @@ pub(super) fn segment_path(dir: &Path, first: u64) -> PathBuf {
 }
 
 /// Creates a segment that holds only its header; when this returns it is durable under its name.
-pub(super) fn create_segment(dir: &Path, header: &Header) -> Result<File> {
+pub(super) fn create_segment(disk: &dyn Disk, dir: &Path, header: &Header) -> Result<File> {
     let path = segment_path(dir, header.first);
-    replace(dir, NEW, &path, &header.encode())?;
+    replace(disk, dir, NEW, &path, &header.encode())?;
     open(&path, true)
 }
 
 /// Writes a whole file beside its place and moves it there; when this returns it is durable, and at no time is a
 /// part of it visible.
-pub(super) fn replace(dir: &Path, temporary: &str, path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn replace(disk: &dyn Disk, dir: &Path, temporary: &str, path: &Path, bytes: &[u8]) -> Result<()> {
     let new = dir.join(temporary);
     let write = || -> io::Result<()> {
         // What an interrupted attempt left is removed, so that a symlink by that name is never written through.
-        match fs::remove_file(&new) {
+        match disk.remove(&new) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
+        let file = disk.create(&new)?;
+        disk.write_all_at(&file, &new, bytes, 0)?;
+        disk.sync_all(&file, &new)?;
+        disk.rename(&new, path)
     };
     write().map_err(|cause| failed("write log file", path, cause))?;
-    sync_dir(dir)
+    sync_dir(disk, dir)
 }
 
 /// Makes the names in a directory durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|cause| failed("sync log directory", dir, cause))
+pub(super) fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    disk.sync_dir(dir).map_err(|cause| failed("sync log directory", dir, cause))
 }
 
 /// The error of a call to the operating system, with the file it was about.

@@ -8,12 +8,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crc32c::crc32c;
 use ssmd_core::{Day, ErrorKind, Origin, Result, SessionId, Timestamp};
 
+use super::disk::Disk;
 use super::files;
 use super::format::{LastEntry, Tip, array, i64_at, u16_at, u32_at, u64_at};
 
@@ -119,11 +119,11 @@ impl MarkFile {
     }
 
     /// Puts a file with this mark in the place of what may be there. Durable when this returns.
-    pub(super) fn create(dir: &Path, mark: &Mark) -> Result<Self> {
+    pub(super) fn create(disk: &dyn Disk, dir: &Path, mark: &Mark) -> Result<Self> {
         let mut bytes = vec![0; FILE_BYTES];
         bytes[..SLOT_BYTES].copy_from_slice(&mark.encode(1));
         let path = dir.join(NAME);
-        files::replace(dir, "durable.tmp", &path, &bytes)?;
+        files::replace(disk, dir, "durable.tmp", &path, &bytes)?;
         Ok(Self { file: files::open(&path, true)?, path, sequence: 1 })
     }
 
@@ -137,21 +137,22 @@ impl MarkFile {
     }
 
     /// Tells other processes of a new mark. Not synced: after a power cut the mark may be too low.
-    pub(super) fn store(&mut self, mark: &Mark) -> io::Result<()> {
+    pub(super) fn store(&mut self, disk: &dyn Disk, mark: &Mark) -> io::Result<()> {
         self.sequence += 1;
         let slot = if self.sequence % 2 == 1 { 0 } else { SLOT_STRIDE as u64 };
-        self.file.write_all_at(&mark.encode(self.sequence), slot)
+        disk.write_all_at(&self.file, &self.path, &mark.encode(self.sequence), slot)
     }
 
     /// Makes the last mark durable.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()
+    pub(super) fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.sync_all(&self.file, &self.path)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::disk::System;
 
     fn mark(n: u64) -> Mark {
         let last = LastEntry { at: Timestamp::from_nanos(n as i64), session: SessionId(3), index: n };
@@ -163,9 +164,9 @@ mod tests {
     #[test]
     fn a_torn_slot_leaves_the_older_mark() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = MarkFile::create(dir.path(), &mark(1)).unwrap();
+        let mut file = MarkFile::create(&System, dir.path(), &mark(1)).unwrap();
         for n in 2..10 {
-            file.store(&mark(n)).unwrap();
+            file.store(&System, &mark(n)).unwrap();
             let mut reader = MarkFile::open(dir.path(), false).unwrap().unwrap();
             assert_eq!(reader.load().unwrap(), Some(mark(n)));
         }

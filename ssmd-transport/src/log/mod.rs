@@ -9,6 +9,7 @@
 
 pub mod format;
 
+mod disk;
 mod files;
 mod inspect;
 mod mark;
@@ -16,6 +17,7 @@ mod queue;
 mod reader;
 mod recover;
 mod retain;
+mod step;
 mod writer;
 
 #[cfg(test)]
@@ -36,16 +38,18 @@ use ssmd_core::{
 };
 use tokio::sync::oneshot;
 
+pub use disk::{Disk, System};
 pub use format::LastEntry;
 pub use inspect::{Inspection, Segment, inspect};
 pub use reader::{LogReader, POLL};
-pub use retain::{cover, covered};
+pub use retain::{cover, cover_on, covered};
+pub use step::Stepper;
 
 use files::Lock;
 use queue::Shared;
 use reader::Follower;
 use recover::Recovered;
-use writer::{Active, Medium, Wrap, Writer};
+use writer::{Active, Writer};
 
 type Done = oneshot::Sender<Result<()>>;
 
@@ -130,7 +134,7 @@ impl Log {
     /// # Cancel safety
     /// Dropping the future leaves the log closed, at the latest when the recovery that was begun has ended.
     pub async fn open(dir: &Path, feed: &FeedName, options: Options, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::open_on(dir, feed, options, clock, Arc::new(|file| Box::new(file) as Box<dyn Medium>)).await
+        Self::open_on(dir, feed, options, clock, Arc::new(System)).await
     }
 
     async fn open_on(
@@ -138,32 +142,35 @@ impl Log {
         feed: &FeedName,
         options: Options,
         clock: Arc<dyn Clock>,
-        wrap: Wrap,
+        disk: Arc<dyn Disk>,
     ) -> Result<Self> {
         options.check()?;
         let (path, name, now) = (dir.to_owned(), feed.clone(), clock.now());
+        let on = Arc::clone(&disk);
         let recovering = tokio::task::spawn_blocking(move || {
             files::prepare(&path)?;
             let lock = Lock::take(&path, now)?;
-            recover::recover(&path, &name, now).map(|recovered| (lock, recovered))
+            recover::recover(&*on, &path, &name, now, Origin::new_random()).map(|recovered| (lock, recovered))
         });
         let (lock, recovered) =
             recovering.await.map_err(|cause| Error::new(ErrorKind::Bug, "recover log").because(cause))??;
         let epoch = epoch_entry(feed, &recovered, &*clock);
-        let log = Self::start(dir, feed, options, clock, wrap, (lock, recovered))?;
+        let (log, writer) = Self::assemble(dir, feed, options, clock, disk, (lock, recovered));
+        log.start(writer)?;
         // The cap does not hold for an epoch: what it says must be known even of a log that is full.
         log.0.shared.append(&[epoch], u64::MAX).await?.await?;
         Ok(log)
     }
 
-    fn start(
+    /// The handle and what writes for it, which does not run yet.
+    fn assemble(
         dir: &Path,
         feed: &FeedName,
         options: Options,
         clock: Arc<dyn Clock>,
-        wrap: Wrap,
+        disk: Arc<dyn Disk>,
         (lock, recovered): (Lock, Recovered),
-    ) -> Result<Self> {
+    ) -> (Self, Writer) {
         let Recovered { mark_file, mark, written, clean, active, sealed, bytes, .. } = recovered;
         let position = Position {
             next: mark.tip.n + 2,
@@ -174,12 +181,15 @@ impl Log {
         };
         let retained_at = clock.elapsed();
         let shared = Arc::new(Shared::new(dir.to_owned(), options, clock, mark, bytes));
-        let active = active.map(|(first, file, offset)| Active { first, offset, medium: wrap(file) });
+        let active = active.map(|(first, file, offset)| {
+            let path = files::segment_path(dir, first);
+            Active { first, offset, file, path }
+        });
         let (lock, feed) = (Some(lock), feed.clone());
         let writer = Writer {
             shared: Arc::clone(&shared),
             feed,
-            wrap,
+            disk,
             lock,
             mark_file,
             mark,
@@ -188,11 +198,16 @@ impl Log {
             sealed,
             retained_at,
         };
+        (Self(Arc::new(Handle { shared, position, thread: Mutex::new(None) })), writer)
+    }
+
+    fn start(&self, writer: Writer) -> Result<()> {
         let thread = std::thread::Builder::new()
             .name("ssmd-log".to_owned())
             .spawn(move || writer.run())
             .map_err(|cause| Error::io("start log writer", cause))?;
-        Ok(Self(Arc::new(Handle { shared, position, thread: Mutex::new(Some(thread)) })))
+        *self.0.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
     }
 
     /// Which log it is: half of the identity of every entry in it.

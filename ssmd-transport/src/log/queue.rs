@@ -58,6 +58,14 @@ struct Queue {
     idle: bool,
 }
 
+impl Queue {
+    /// Whether there is nothing for the writer to do.
+    fn is_quiet(&self) -> bool {
+        let busy = !self.waiting.is_empty() || !self.requests.is_empty();
+        !busy && matches!(self.state, State::Open | State::Full)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Open,
@@ -224,16 +232,16 @@ impl Shared {
         matches!(queue.state, State::Ended(Some(_))).then(|| closed(&queue.state))
     }
 
+    /// Whether [`Shared::take`] would return at once.
+    pub(super) fn has_work(&self) -> bool {
+        !self.queue().is_quiet()
+    }
+
     /// Waits until there is something to do and takes all of it, the encoded entries into `buffer`.
     pub(super) fn take(&self, buffer: &mut Vec<u8>) -> Work {
         let mut queue = self.queue();
         queue.idle = true;
-        let nothing = |queue: &mut Queue| {
-            queue.waiting.is_empty()
-                && queue.requests.is_empty()
-                && matches!(queue.state, State::Open | State::Full)
-        };
-        queue = self.wake.wait_while(queue, nothing).unwrap_or_else(PoisonError::into_inner);
+        queue = self.wake.wait_while(queue, |queue| queue.is_quiet()).unwrap_or_else(PoisonError::into_inner);
         queue.idle = false;
         buffer.clear();
         std::mem::swap(buffer, &mut queue.buffer);

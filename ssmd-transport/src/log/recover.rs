@@ -12,6 +12,7 @@ use bytes::Bytes;
 use ssmd_core::entry::note;
 use ssmd_core::{Entry, EntryKind, Error, ErrorKind, FeedName, Origin, Result, Timestamp};
 
+use super::disk::Disk;
 use super::files::{self, Named};
 use super::format::{self, HEADER_BYTES, Header, Stop, Tip};
 use super::mark::{Mark, MarkFile};
@@ -40,8 +41,14 @@ pub(super) struct Recovered {
     pub(super) bytes: u64,
 }
 
-/// Recovers the log in `dir`, or makes a new one there. The caller holds the lock.
-pub(super) fn recover(dir: &Path, feed: &FeedName, now: Timestamp) -> Result<Recovered> {
+/// Recovers the log in `dir`, or makes a new one there, with the identity `fresh`. The caller holds the lock.
+pub(super) fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    feed: &FeedName,
+    now: Timestamp,
+    fresh: Origin,
+) -> Result<Recovered> {
     let known = match MarkFile::open(dir, false)? {
         Some(mut file) => file.load()?,
         None => None,
@@ -49,11 +56,11 @@ pub(super) fn recover(dir: &Path, feed: &FeedName, now: Timestamp) -> Result<Rec
     let mut segments = files::segments(dir)?;
     let is_new = known.is_none() && segments.is_empty();
     let mut cut_bytes = 0;
-    let last = open_last(dir, &mut segments, known.as_ref(), &mut cut_bytes)?;
+    let last = open_last(disk, dir, &mut segments, known.as_ref(), &mut cut_bytes)?;
     let origin = match (&known, &last) {
         (Some(mark), _) => mark.origin,
         (None, Some((_, _, header))) => header.origin,
-        (None, None) => Origin::new_random(),
+        (None, None) => fresh,
     };
     let mut sealed = sealed(&segments, origin, feed, now)?;
     let covered = retain::covered(dir).ok().flatten().filter(|(known, _)| *known == origin);
@@ -78,8 +85,10 @@ pub(super) fn recover(dir: &Path, feed: &FeedName, now: Timestamp) -> Result<Rec
     let lost = told > written;
     let active = match last {
         Some((segment, file, _)) => {
-            cut_bytes += cut(dir, &segment, &file, found.end, lost)?;
-            keep(dir, segment, file, found.end, lost, &mut sealed, now)?
+            cut_bytes += cut(disk, dir, &segment, &file, found.end, lost)?;
+            let durable = known.filter(|mark| mark.segment == segment.first).map_or(0, |mark| mark.offset);
+            settle(disk, &segment, &file, durable, found.end)?;
+            keep(disk, dir, segment, file, found.end, lost, &mut sealed, now)?
         }
         None => None,
     };
@@ -93,7 +102,7 @@ pub(super) fn recover(dir: &Path, feed: &FeedName, now: Timestamp) -> Result<Rec
     let mark = Mark { origin, epoch: found.epoch + 1, tip, segment, offset, clean: false };
     let bytes = sealed.iter().map(|segment| segment.bytes).sum::<u64>()
         + active.as_ref().map_or(0, |(_, _, bytes)| *bytes);
-    let mark_file = MarkFile::create(dir, &mark)?;
+    let mark_file = MarkFile::create(disk, dir, &mark)?;
     Ok(Recovered { mark_file, mark, written, clean, cut_bytes, active, sealed, bytes })
 }
 
@@ -101,6 +110,7 @@ type Last = (Named, File, Header);
 
 /// Opens the last segment; one whose header is damaged is moved out of the way, if the log's identity is known.
 fn open_last(
+    disk: &dyn Disk,
     dir: &Path,
     segments: &mut Vec<Named>,
     mark: Option<&Mark>,
@@ -117,8 +127,8 @@ fn open_last(
                 let path = cut_path(dir, &segment, 0);
                 let failed = |cause| files::failed("move damaged segment", &segment.path, cause);
                 *cut_bytes += fs::metadata(&segment.path).map_err(failed)?.len();
-                fs::rename(&segment.path, path).map_err(failed)?;
-                files::sync_dir(dir)?;
+                disk.rename(&segment.path, &path).map_err(failed)?;
+                files::sync_dir(disk, dir)?;
             }
             Err(error) => return Err(error.hint("move the log's directory away to begin a new log")),
         }
@@ -217,37 +227,58 @@ impl Found {
     }
 }
 
-/// Cuts the last segment back to its valid prefix and makes that durable; gives how many bytes were cut off.
-fn cut(dir: &Path, segment: &Named, file: &File, end: u64, lost: bool) -> Result<u64> {
+/// Cuts the last segment back to its valid prefix; gives how many bytes were cut off.
+fn cut(disk: &dyn Disk, dir: &Path, segment: &Named, file: &File, end: u64, lost: bool) -> Result<u64> {
     let failed = |cause| files::failed("cut log", &segment.path, cause);
     let bytes = file.metadata().map_err(failed)?.len().saturating_sub(end);
     if bytes > 0 {
         tracing::warn!(path = %segment.path.display(), offset = end, bytes, lost, "the log's torn tail is cut off");
         if lost {
-            save_cut(dir, segment, file, end)?;
+            save_cut(disk, dir, segment, file, end)?;
         }
-        file.set_len(end).map_err(failed)?;
+        disk.set_len(file, &segment.path, end).map_err(failed)?;
     }
-    file.sync_all().map_err(failed)?;
     Ok(bytes)
 }
 
+/// Makes the valid prefix durable. What lies behind the mark is written once more before that: if a sync of it
+/// failed, the kernel may hold its pages as clean, and a second sync would write nothing and report success.
+fn settle(disk: &dyn Disk, segment: &Named, file: &File, durable: u64, end: u64) -> Result<()> {
+    let failed = |cause| files::failed("settle log", &segment.path, cause);
+    let mut offset = durable.max(HEADER_BYTES as u64);
+    while offset < end {
+        let length = usize::try_from(end - offset).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let chunk = files::read(file, &segment.path, offset, length)?;
+        if chunk.is_empty() {
+            break;
+        }
+        disk.write_all_at(file, &segment.path, &chunk, offset).map_err(failed)?;
+        offset += chunk.len() as u64;
+    }
+    disk.sync_all(file, &segment.path).map_err(failed)
+}
+
 /// Keeps what is cut off although it was acknowledged once: somebody may read more in it than this program does.
-fn save_cut(dir: &Path, segment: &Named, file: &File, end: u64) -> Result<()> {
+fn save_cut(disk: &dyn Disk, dir: &Path, segment: &Named, file: &File, end: u64) -> Result<()> {
     let path = cut_path(dir, segment, end);
     let failed = |cause| files::failed("keep cut bytes", &path, cause);
-    let mut copy = File::create(&path).map_err(failed)?;
+    // A recovery that was interrupted may have left a part of it.
+    match disk.remove(&path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(failed(cause)),
+        _ => {}
+    }
+    let copy = disk.create(&path).map_err(failed)?;
     let mut offset = end;
     loop {
         let chunk: Bytes = files::read(file, &segment.path, offset, CHUNK_BYTES)?;
         if chunk.is_empty() {
             break;
         }
-        std::io::Write::write_all(&mut copy, &chunk).map_err(failed)?;
+        disk.write_all_at(&copy, &path, &chunk, offset - end).map_err(failed)?;
         offset += chunk.len() as u64;
     }
-    copy.sync_all().map_err(failed)?;
-    files::sync_dir(dir)
+    disk.sync_all(&copy, &path).map_err(failed)?;
+    files::sync_dir(disk, dir)
 }
 
 fn cut_path(dir: &Path, segment: &Named, offset: u64) -> std::path::PathBuf {
@@ -255,7 +286,9 @@ fn cut_path(dir: &Path, segment: &Named, offset: u64) -> std::path::PathBuf {
 }
 
 /// Decides whether the last segment is gone on with.
+#[expect(clippy::too_many_arguments, reason = "each is one fact about the segment")]
 fn keep(
+    disk: &dyn Disk,
     dir: &Path,
     segment: Named,
     file: File,
@@ -266,9 +299,9 @@ fn keep(
 ) -> Result<Option<(u64, File, u64)>> {
     if end == HEADER_BYTES as u64 {
         // Nothing is in it, and the next entry may have another number than its name.
-        fs::remove_file(&segment.path)
+        disk.remove(&segment.path)
             .map_err(|cause| files::failed("remove empty segment", &segment.path, cause))?;
-        files::sync_dir(dir)?;
+        files::sync_dir(disk, dir)?;
         return Ok(None);
     }
     if lost {

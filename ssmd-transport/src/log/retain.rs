@@ -10,6 +10,7 @@ use std::time::Duration;
 use crc32c::crc32c;
 use ssmd_core::{Error, ErrorKind, Origin, Result, Timestamp};
 
+use super::disk::{Disk, System};
 use super::files;
 use super::format::N_MAX;
 use super::mark::MarkFile;
@@ -27,6 +28,14 @@ const LINE_BYTES_MAX: usize = 256;
 /// `NotFound` if there is no log, `Conflict` if it is one of another origin, `Invalid` for a number that the log
 /// has not made durable yet.
 pub fn cover(dir: &Path, origin: Origin, n: u64) -> Result<()> {
+    cover_on(&System, dir, origin, n)
+}
+
+/// As [`cover`], on any disk.
+///
+/// # Errors
+/// As for [`cover`].
+pub fn cover_on(disk: &dyn Disk, dir: &Path, origin: Origin, n: u64) -> Result<()> {
     let refuse = |kind, why: &'static str| {
         Error::new(kind, "cover log")
             .detail(why)
@@ -54,7 +63,7 @@ pub fn cover(dir: &Path, origin: Origin, n: u64) -> Result<()> {
     }
     let text = format!("{MAGIC} {origin} {n}");
     let line = format!("{text} {:08x}\n", crc32c(text.as_bytes()));
-    files::replace(dir, "covered.tmp", &dir.join(NAME), line.as_bytes())
+    files::replace(disk, dir, "covered.tmp", &dir.join(NAME), line.as_bytes())
 }
 
 /// The covered watermark of the log in `dir`, if there is one.

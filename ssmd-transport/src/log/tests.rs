@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -13,50 +12,84 @@ use ssmd_core::{SystemClock, Timestamp};
 use super::*;
 
 /// What the test disk does.
-#[derive(Default)]
-struct Disk {
+#[derive(Debug, Default)]
+struct Failing {
     held: Mutex<bool>,
     released: Condvar,
     fails_to_sync: AtomicBool,
     is_full: AtomicBool,
+    fails_to_cut: AtomicBool,
+    /// Cuts and syncs of segments, in order.
+    steps: Mutex<Vec<&'static str>>,
+    /// The offsets of writes to segments.
+    written: Mutex<Vec<u64>>,
 }
 
-impl Disk {
+impl Failing {
     fn hold(&self, held: bool) {
         *self.held.lock().unwrap() = held;
         self.released.notify_all();
     }
+}
 
-    fn wrap(self: &Arc<Self>) -> Wrap {
-        let disk = Arc::clone(self);
-        Arc::new(move |file| Box::new(OnDisk(file, Arc::clone(&disk))))
+impl Disk for Failing {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        System.create(path)
+    }
+
+    fn write_all_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if is_segment(path) && self.is_full.load(Ordering::SeqCst) {
+            // As a real disk does: the first part fits.
+            System.write_all_at(file, path, &bytes[..bytes.len() / 2], offset)?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if is_segment(path) {
+            self.written.lock().unwrap().push(offset);
+        }
+        System.write_all_at(file, path, bytes, offset)
+    }
+
+    fn set_len(&self, file: &File, path: &Path, bytes: u64) -> io::Result<()> {
+        if self.fails_to_cut.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        self.steps.lock().unwrap().push("cut");
+        System.set_len(file, path, bytes)
+    }
+
+    fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
+        let held = self.held.lock().unwrap();
+        drop(self.released.wait_while(held, |held| *held).unwrap());
+        if self.fails_to_sync.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        self.steps.lock().unwrap().push("sync");
+        System.sync_data(file, path)
+    }
+
+    fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
+        System.sync_all(file, path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        System.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        System.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        System.sync_dir(dir)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        System.free_bytes(dir)
     }
 }
 
-struct OnDisk(File, Arc<Disk>);
-
-impl Medium for OnDisk {
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if self.1.is_full.load(Ordering::SeqCst) {
-            // As a real disk does: the first part fits.
-            FileExt::write_all_at(&self.0, &bytes[..bytes.len() / 2], offset)?;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        FileExt::write_all_at(&self.0, bytes, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let held = self.1.held.lock().unwrap();
-        drop(self.1.released.wait_while(held, |held| *held).unwrap());
-        if self.1.fails_to_sync.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the disk is gone"));
-        }
-        self.0.sync_data()
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
-    }
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "log")
 }
 
 /// Above what the largest case appends, and small enough to be filled at once.
@@ -65,7 +98,7 @@ const LOG_BYTES: u64 = 8 * 1024 * 1024;
 struct OnTemporary {
     root: tempfile::TempDir,
     made: u32,
-    disk: Arc<Disk>,
+    disk: Arc<Failing>,
     log: Option<Log>,
     origin: Origin,
     segment_bytes: u64,
@@ -100,7 +133,7 @@ impl OnTemporary {
             queue_bytes: 64 * 1024,
             sync_pause: Duration::from_micros(100),
         };
-        let log = Log::open_on(&self.dir(), &feed(), options, clock(), self.disk.wrap()).await?;
+        let log = Log::open_on(&self.dir(), &feed(), options, clock(), self.disk.clone()).await?;
         self.origin = log.origin();
         self.log = Some(log.clone());
         Ok(log)
@@ -209,6 +242,25 @@ async fn a_failing_sync_ends_the_log_and_nothing_unacknowledged_is_found_later()
 }
 
 #[tokio::test]
+async fn what_a_failed_sync_left_is_written_again_before_it_is_synced_again() {
+    let mut harness = OnTemporary::new(LOG_BYTES).await;
+    let log = harness.log.take().unwrap();
+    log.append(vec![entry(log.origin(), 2)]).await.unwrap().await.unwrap();
+    let (path, disk) = (files::segment_path(&harness.dir(), 1), harness.disk.clone());
+    let durable = std::fs::metadata(&path).unwrap().len();
+    disk.fails_to_sync.store(true, Ordering::SeqCst);
+    disk.fails_to_cut.store(true, Ordering::SeqCst);
+    log.append(vec![entry(log.origin(), 3)]).await.unwrap().await.unwrap_err();
+    drop(log);
+    assert!(std::fs::metadata(&path).unwrap().len() > durable);
+    disk.fails_to_sync.store(false, Ordering::SeqCst);
+    disk.written.lock().unwrap().clear();
+    let log = harness.open_log().await.unwrap();
+    assert_eq!(disk.written.lock().unwrap().first(), Some(&durable));
+    assert_eq!(read_all(&log).await, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room() {
     for segment_bytes in [1, LOG_BYTES] {
         let mut harness = OnTemporary::new(segment_bytes).await;
@@ -231,6 +283,17 @@ async fn a_full_disk_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room(
         assert!(log.position().clean);
         assert_eq!(read_all(&log).await, [1, 2, 3]);
     }
+}
+
+#[tokio::test]
+async fn what_a_full_disk_left_is_durably_cut_off() {
+    let harness = OnTemporary::new(LOG_BYTES).await;
+    let log = harness.log.clone().unwrap();
+    log.append(vec![entry(log.origin(), 2)]).await.unwrap().await.unwrap();
+    harness.disk.steps.lock().unwrap().clear();
+    harness.disk.is_full.store(true, Ordering::SeqCst);
+    log.append(vec![entry(log.origin(), 3)]).await.unwrap().await.unwrap_err();
+    assert_eq!(*harness.disk.steps.lock().unwrap(), ["cut", "sync"]);
 }
 
 #[tokio::test]

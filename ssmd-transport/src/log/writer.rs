@@ -4,15 +4,16 @@
 //! second sync would report success. A full disk is no such failure, as long as the write says so and not the sync.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ssmd_core::{Error, ErrorKind, FeedName, Result, Timestamp};
 
+use super::disk::Disk;
 use super::files::{self, Lock};
 use super::format::{HEADER_BYTES, Header, Tip};
 use super::mark::{Mark, MarkFile};
@@ -24,34 +25,10 @@ const RETAIN_PAUSE: Duration = Duration::from_secs(1);
 /// Space that must be free, besides what is to be written, before a log that found the disk full takes entries.
 const FREE_BYTES_MIN: u64 = 1024 * 1024;
 
-/// What the writer needs of a segment's file.
-pub(super) trait Medium: Send {
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    fn sync_data(&self) -> io::Result<()>;
-    fn set_len(&self, bytes: u64) -> io::Result<()>;
-}
-
-impl Medium for File {
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        FileExt::write_all_at(self, bytes, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        File::sync_data(self)
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        File::set_len(self, bytes)
-    }
-}
-
-/// How a segment's file becomes a medium: as it is, but for tests of failing disks.
-pub(super) type Wrap = Arc<dyn Fn(File) -> Box<dyn Medium> + Send + Sync>;
-
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) feed: FeedName,
-    pub(super) wrap: Wrap,
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) lock: Option<Lock>,
     pub(super) mark_file: MarkFile,
     pub(super) mark: Mark,
@@ -67,7 +44,8 @@ pub(super) struct Active {
     pub(super) first: u64,
     /// Where the durable part ends.
     pub(super) offset: u64,
-    pub(super) medium: Box<dyn Medium>,
+    pub(super) file: File,
+    pub(super) path: PathBuf,
 }
 
 enum Failure {
@@ -82,40 +60,49 @@ impl Writer {
         let _end = EndOnPanic(Arc::clone(&self.shared));
         let mut buffer = Vec::new();
         loop {
-            let mut work = self.shared.take(&mut buffer);
-            let waiting = std::mem::take(&mut work.waiting);
-            match self.write(&buffer, &work) {
-                Ok(()) => {
-                    for done in waiting {
-                        // A pending that was dropped does not want to know.
-                        let _ = done.send(Ok(()));
-                    }
-                }
-                Err(Failure::Full(error)) => self.give_up(&error, waiting, buffer.len() as u64),
-                Err(Failure::Fatal(error)) => {
-                    let why = error.report();
-                    tracing::error!(path = %self.shared.dir.display(), "the log cannot be written: {why}");
-                    self.lock = None;
-                    // First the end, then the answers: who has one finds the log closed.
-                    self.shared.end(Some(why));
-                    for done in waiting {
-                        let _ = done.send(Err(told(&error)));
-                    }
-                    return;
-                }
+            let work = self.shared.take(&mut buffer);
+            if !self.turn(&buffer, work) {
+                return;
             }
-            self.shared.release(work.cost);
-            for request in work.requests {
-                self.make_room(request.need);
-                // An append that was cancelled does not want to know.
-                let _ = request.done.send(());
-            }
-            if let Some(clean) = work.closing {
-                return self.finish(clean);
-            }
-            self.retain_if_due();
             self.shared.pause(self.shared.options.sync_pause);
         }
+    }
+
+    /// Does what was taken from the queue; `false` once the log has ended.
+    pub(super) fn turn(&mut self, buffer: &[u8], mut work: Work) -> bool {
+        let waiting = std::mem::take(&mut work.waiting);
+        match self.write(buffer, &work) {
+            Ok(()) => {
+                for done in waiting {
+                    // A pending that was dropped does not want to know.
+                    let _ = done.send(Ok(()));
+                }
+            }
+            Err(Failure::Full(error)) => self.give_up(&error, waiting, buffer.len() as u64),
+            Err(Failure::Fatal(error)) => {
+                let why = error.report();
+                tracing::error!(path = %self.shared.dir.display(), "the log cannot be written: {why}");
+                self.lock = None;
+                // First the end, then the answers: who has one finds the log closed.
+                self.shared.end(Some(why));
+                for done in waiting {
+                    let _ = done.send(Err(told(&error)));
+                }
+                return false;
+            }
+        }
+        self.shared.release(work.cost);
+        for request in work.requests {
+            self.make_room(request.need);
+            // An append that was cancelled does not want to know.
+            let _ = request.done.send(());
+        }
+        if let Some(clean) = work.closing {
+            self.finish(clean);
+            return false;
+        }
+        self.retain_if_due();
+        true
     }
 
     fn write(&mut self, buffer: &[u8], work: &Work) -> Result<(), Failure> {
@@ -131,11 +118,11 @@ impl Writer {
             None => self.begin(work.first).map_err(recoverable)?,
         };
         let active = self.active.insert(active);
-        if let Err(cause) = active.medium.write_all_at(buffer, active.offset) {
+        if let Err(cause) = self.disk.write_all_at(&active.file, &active.path, buffer, active.offset) {
             let full = recoverable(self.failed("write log", cause));
             return Err(self.cut_back(full));
         }
-        if let Err(cause) = active.medium.sync_data() {
+        if let Err(cause) = self.disk.sync_data(&active.file, &active.path) {
             let fatal = Failure::Fatal(self.failed("sync log", cause));
             return Err(self.cut_back(fatal));
         }
@@ -151,20 +138,27 @@ impl Writer {
         let Some(active) = &self.active else { return failure };
         if active.offset == HEADER_BYTES as u64 {
             // Begun for this batch, and named by its first number, which the next batch need not have.
-            let removed = fs::remove_file(files::segment_path(&self.shared.dir, active.first));
+            let removed = self.disk.remove(&active.path);
             tracing::debug!(removed = removed.is_ok(), "an empty segment is given up");
             self.shared.bytes.fetch_sub(HEADER_BYTES as u64, Ordering::Relaxed);
             self.active = None;
             return failure;
         }
-        match (active.medium.set_len(active.offset), failure) {
-            (Err(cause), Failure::Full(_)) => Failure::Fatal(self.failed("cut log", cause)),
-            (_, failure) => failure,
+        let (file, path) = (&active.file, &active.path);
+        let cut = self.disk.set_len(file, path, active.offset);
+        match failure {
+            // The segment may be sealed before anything else is written to it: then a power cut must not bring back
+            // what was cut off, since only the last segment is ever recovered.
+            Failure::Full(error) => match cut.and_then(|()| self.disk.sync_data(file, path)) {
+                Ok(()) => Failure::Full(error),
+                Err(cause) => Failure::Fatal(self.failed("cut log", cause)),
+            },
+            fatal => fatal,
         }
     }
 
     fn publish(&mut self) -> Result<()> {
-        let stored = self.mark_file.store(&self.mark);
+        let stored = self.mark_file.store(&*self.disk, &self.mark);
         stored.map_err(|cause| self.failed("mark log durable", cause))?;
         self.shared.published.send_replace(Published { mark: self.mark, ended: false });
         Ok(())
@@ -192,9 +186,10 @@ impl Writer {
             created: self.shared.clock.now(),
             before: Tip { n: self.written, ..self.mark.tip },
         };
-        let file = files::create_segment(&self.shared.dir, &header)?;
+        let file = files::create_segment(&*self.disk, &self.shared.dir, &header)?;
         self.shared.bytes.fetch_add(HEADER_BYTES as u64, Ordering::Relaxed);
-        Ok(Active { first, offset: HEADER_BYTES as u64, medium: (self.wrap)(file) })
+        let path = files::segment_path(&self.shared.dir, first);
+        Ok(Active { first, offset: HEADER_BYTES as u64, file, path })
     }
 
     /// The disk is full: what was not written is refused, and the log stands again where it is durable.
@@ -218,7 +213,7 @@ impl Writer {
             self.seal();
         }
         self.retain(covered, over);
-        match free_bytes(&self.shared.dir) {
+        match self.disk.free_bytes(&self.shared.dir) {
             Ok(free) if free >= need.saturating_add(FREE_BYTES_MIN) => self.shared.reopen(),
             Ok(_) => {}
             Err(cause) => tracing::warn!(%cause, "the log's free disk space is not known"),
@@ -252,7 +247,7 @@ impl Writer {
         for _ in 0..expired {
             let Some(oldest) = self.sealed.front() else { break };
             let path = files::segment_path(&self.shared.dir, oldest.first);
-            match fs::remove_file(&path) {
+            match self.disk.remove(&path) {
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(path = %path.display(), %cause, "a covered segment cannot be deleted");
                     break;
@@ -263,18 +258,19 @@ impl Writer {
             self.sealed.pop_front();
         }
         if expired > 0
-            && let Err(error) = files::sync_dir(&self.shared.dir)
+            && let Err(error) = files::sync_dir(&*self.disk, &self.shared.dir)
         {
             // Then a deleted segment may be there again after a power cut, and is deleted again.
             tracing::warn!(%error, "the deletion of covered segments is not durable");
         }
     }
 
-    fn finish(mut self, clean: bool) {
+    fn finish(&mut self, clean: bool) {
         let mut failure = None;
         if clean {
             self.mark.clean = true;
-            let stored = self.mark_file.store(&self.mark).and_then(|()| self.mark_file.sync());
+            let stored = self.mark_file.store(&*self.disk, &self.mark);
+            let stored = stored.and_then(|()| self.mark_file.sync(&*self.disk));
             failure = stored.err().map(|cause| self.failed("close log", cause).report());
         }
         self.lock = None;
@@ -294,11 +290,6 @@ fn recoverable(error: Error) -> Failure {
 /// What every batch that shared a failed write is told; the cause itself can only be in one error.
 fn told(error: &Error) -> Error {
     Error::new(error.kind(), "append to log").detail(error.report())
-}
-
-fn free_bytes(dir: &std::path::Path) -> io::Result<u64> {
-    let stat = rustix::fs::statvfs(dir)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Nobody waits for a thread that has died.
