@@ -1,6 +1,5 @@
 //! Documents that load, and what they mean.
 
-
 use ssmd_core::environment::{Environment, JournalSpec, Secret, StoreSpec};
 
 use crate::words::{WORDS, parse};
