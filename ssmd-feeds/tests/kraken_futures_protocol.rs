@@ -93,7 +93,10 @@ fn a_product_that_cannot_be_had_stops_no_other() {
                     say(&mut protocol, "subscribed", &request["feed"], one, seconds(second), &mut send);
                 }
                 _ => {
-                    assert_eq!(protocol.heard(error, seconds(second), &mut send).unwrap(), FrameKind::Control)
+                    assert_eq!(
+                        protocol.heard(error, seconds(second), &mut send).unwrap(),
+                        FrameKind::Control
+                    );
                 }
             }
             asked.push((second, products(&request)));
