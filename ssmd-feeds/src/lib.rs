@@ -30,7 +30,11 @@ mod supervise;
 
 pub mod live;
 
+mod decoding;
+mod pattern;
+
 pub mod kraken;
+pub mod kraken_futures;
 
 pub use capture::{Capture, CaptureFigures, CaptureOptions, CaptureStatus, CaptureSummary};
 pub use dial::{Dial, Dialer, Received, Socket};
@@ -39,7 +43,7 @@ pub use venue::{Handshake, Missing, OpenContext, Protocol, VenueInfo};
 pub use ws::{Liveness, Subscriptions, WsFeed, WsOptions};
 
 /// Every venue there is, one line each.
-pub static VENUES: &[VenueInfo] = &[kraken::VENUE];
+pub static VENUES: &[VenueInfo] = &[kraken::VENUE, kraken_futures::VENUE];
 
 /// What environments may say: the names, channels and options of every venue.
 pub fn vocabulary() -> Vocabulary {

@@ -38,7 +38,7 @@ pub(crate) async fn start(
         };
         let sim = Sim::bind(options, Arc::clone(clock)).await?;
         let address = sim.address();
-        feed.url = Some(format!("ws://{address}/v2"));
+        feed.url = Some(format!("ws://{address}"));
         feed.rest = Some(format!("http://{address}"));
         let stop = tasks.token();
         tasks.spawn("simulator", async move { sim.run(stop).await.map(drop) });

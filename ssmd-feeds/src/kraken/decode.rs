@@ -8,21 +8,20 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use ssmd_core::record::{Bar, Book, Instrument, Quote, Status, Ticker, Trade};
 use ssmd_core::{
-    Body, Decimal, Decode, DecodeCounts, DecodeError, Evidence, Frame, FrameKind, Gap, GapCause, Header,
-    Output, Record, Symbol, Timestamp,
+    Body, Decimal, Decode, DecodeCounts, DecodeError, Evidence, Frame, FrameKind, Gap, GapCause, Output,
+    Record, Symbol, Timestamp,
 };
 
 use super::audit::{BookAudit, DEPTH_DEFAULT, Verdict};
 use super::wire::{
-    self, Answer, BarEntry, BookEntry, Envelope, Instruments, PairEntry, Request, StatusEntry, TickerEntry,
+    Answer, BarEntry, BookEntry, Envelope, Instruments, PairEntry, Request, StatusEntry, TickerEntry,
     TradeEntry,
 };
 use super::{scan, trading_status};
+use crate::decoding::{self, evidence, header, malformed, shown};
 
 /// More symbols on one connection are hostile; the venue lists about 1,500.
 const SYMBOLS_MAX: usize = 10_000;
-/// How much of a foreign text an error shows, in characters.
-const SHOWN_CHARS_MAX: usize = 120;
 
 /// Decodes the frames of one Kraken connection, from its first to its last.
 #[derive(Default)]
@@ -55,21 +54,8 @@ impl KrakenDecode {
 impl Decode for KrakenDecode {
     fn decode(&mut self, frame: &Frame, out: &mut Vec<Output>) -> Result<(), DecodeError> {
         let before = out.len();
-        self.counts.frames += 1;
         let result = self.frame(frame, out);
-        match &result {
-            Ok(()) => {
-                let is_record = |output: &&Output| matches!(output, Output::Record(_));
-                self.counts.records += out[before..].iter().filter(is_record).count() as u64;
-            }
-            Err(error) => {
-                out.truncate(before);
-                match error {
-                    DecodeError::Malformed(_) => self.counts.malformed += 1,
-                    DecodeError::Unknown(_) => self.counts.unknown += 1,
-                }
-            }
-        }
+        decoding::count(&mut self.counts, &result, before, out);
         result
     }
 
@@ -92,7 +78,7 @@ impl KrakenDecode {
         if &*frame.payload == super::HEARTBEAT {
             return Ok(());
         }
-        let Some(envelope) = wire::object::<Envelope<'_>>(&frame.payload).map_err(malformed)? else {
+        let Some(envelope) = decoding::object::<Envelope<'_>>(&frame.payload).map_err(malformed)? else {
             return Err(DecodeError::Unknown("an array".to_owned()));
         };
         if !envelope.method.is_empty() {
@@ -205,7 +191,7 @@ impl KrakenDecode {
                 missing: None,
                 detail: format!("the levels give {computed}, the venue says {said}"),
             };
-            let header = self::header(frame, Some(symbol.clone()), entry.timestamp.0);
+            let header = decoding::header(frame, Some(symbol.clone()), entry.timestamp.0);
             out.push(Output::Record(Record { header, body: Body::Gap(gap) }));
             out.push(Output::Resync(symbol));
         }
@@ -386,22 +372,6 @@ fn instrument(pair: PairEntry<'_>) -> Instrument {
     }
 }
 
-fn header(frame: &Frame, symbol: Option<Symbol>, venue_time: Option<Timestamp>) -> Header {
-    Header {
-        symbol,
-        venue_time,
-        received: frame.received,
-        sequence: None,
-        session: frame.session,
-        index: frame.index,
-        source: frame.source,
-    }
-}
-
-fn evidence(frame: &Frame, shown: Option<String>) -> Evidence {
-    Evidence { at: frame.received, session: frame.session, index: frame.index, shown }
-}
-
 fn is_snapshot(envelope: &Envelope<'_>) -> Result<bool, DecodeError> {
     match envelope.kind.as_ref() {
         "snapshot" => Ok(true),
@@ -413,15 +383,6 @@ fn is_snapshot(envelope: &Envelope<'_>) -> Result<bool, DecodeError> {
 fn data<'a, T: Deserialize<'a>>(data: Option<&'a RawValue>) -> Result<T, DecodeError> {
     let data = data.ok_or_else(|| DecodeError::Malformed("no data".to_owned()))?;
     serde_json::from_str(data.get()).map_err(malformed)
-}
-
-/// The words of serde may repeat the frame's.
-fn malformed(error: serde_json::Error) -> DecodeError {
-    DecodeError::Malformed(shown(&error.to_string()))
-}
-
-fn shown(text: &str) -> String {
-    text.chars().take(SHOWN_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use ssmd_core::record::TradingStatus;
 use ssmd_core::{Channel, Error, ErrorKind, Feed, Limits, Result, Topic, Wanted};
 
 use crate::http::{Http, HttpOptions};
+use crate::pattern::is_pattern;
 use crate::venue::{OpenContext, VenueInfo};
 use crate::ws::{AskUniverse, Liveness, WsFeed, WsOptions};
 
@@ -116,7 +117,7 @@ impl Channels {
 /// REST is asked only where a pattern needs it.
 fn ask(spec: &FeedSpec, context: &OpenContext, channels: Channels) -> Result<AskUniverse> {
     let symbols = spec.symbols.clone();
-    if !symbols.iter().any(|text| universe::is_pattern(text)) {
+    if !symbols.iter().any(|text| is_pattern(text)) {
         let wanted = channels.wanted(&[], &symbols)?;
         return Ok(Arc::new(move || Box::pin(std::future::ready(Ok(wanted.clone())))));
     }

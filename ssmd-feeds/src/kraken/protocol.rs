@@ -10,7 +10,8 @@ use ssmd_core::{FrameKind, Result, Symbol, Timestamp, Wanted};
 
 use super::HEARTBEAT;
 use super::subscriptions::{Table, is_rate};
-use super::wire::{self, Answer};
+use super::wire::Answer;
+use crate::decoding::object;
 use crate::venue::{Handshake, Missing, Protocol};
 
 /// How often what is due is looked at.
@@ -54,7 +55,7 @@ impl Protocol for KrakenProtocol {
         if let Some(kind) = kind_at_sight(frame) {
             return Ok(kind);
         }
-        let Some(envelope) = wire::object::<Envelope<'_>>(frame).ok().flatten() else {
+        let Some(envelope) = object::<Envelope<'_>>(frame).ok().flatten() else {
             return Ok(FrameKind::Unknown);
         };
         if !envelope.method.is_empty() {

@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 use ssmd_core::record::{Instrument, TradingStatus};
 use ssmd_core::{Decimal, Error, ErrorKind, Result, Symbol};
 
+use crate::pattern::{is_pattern, matches};
+
 /// Where REST lists the pairs, all in one answer.
 pub const PAIRS_PATH: &str = "/0/public/AssetPairs";
 
@@ -60,11 +62,6 @@ pub fn parse_pairs(body: &[u8]) -> Result<Pairs> {
     Ok(pairs)
 }
 
-/// Whether this is no symbol but a pattern of them: then [`parse_pairs`] must say what there is.
-pub fn is_pattern(text: &str) -> bool {
-    text.contains('*')
-}
-
 /// The symbols that are meant: those written out as they are, and of the pairs that can be traded all that match
 /// a pattern, in which `*` stands for any text. Sorted, each one once.
 ///
@@ -90,21 +87,6 @@ pub fn select(pairs: &[Pair], wanted: &[String]) -> Result<Vec<Symbol>> {
 fn is_tradable(status: TradingStatus) -> bool {
     use TradingStatus::{LimitOnly, Online, PostOnly, ReduceOnly};
     matches!(status, Online | PostOnly | LimitOnly | ReduceOnly)
-}
-
-/// The first part stands at the beginning, the last one at the end, the others in between in their order.
-fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 #[derive(Deserialize)]
@@ -201,19 +183,6 @@ mod tests {
         assert_eq!(names(&["BTC/*", "B*C/*D", "OLD/USD", "BTC/USD"]), ["BTC/USD", "OLD/USD"]);
         assert_eq!(names(&["X*"]), [""; 0]);
         assert!(select(&[], &[String::new()]).is_err());
-    }
-
-    #[test]
-    fn a_pattern_needs_its_parts_apart() {
-        for (pattern, text, fits) in [
-            ("A*A", "A", false),
-            ("A*A", "AA", true),
-            ("*", "", true),
-            ("A", "AB", false),
-            ("**B*", "ABC", true),
-        ] {
-            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
-        }
     }
 
     #[test]

@@ -38,14 +38,6 @@ impl Envelope<'_> {
     }
 }
 
-/// Reads a JSON object; `None` for any other JSON, which serde would take for the fields of a struct in order.
-pub(super) fn object<'a, T: Deserialize<'a>>(frame: &'a [u8]) -> serde_json::Result<Option<T>> {
-    if frame.trim_ascii_start().first() == Some(&b'[') {
-        return serde_json::from_slice::<IgnoredAny>(frame).map(|_| None);
-    }
-    serde_json::from_slice(frame).map(Some)
-}
-
 /// A request of ours, as far as the decoder needs it.
 #[derive(Deserialize)]
 pub(super) struct Request<'a> {

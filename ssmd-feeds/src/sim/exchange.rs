@@ -342,7 +342,9 @@ impl Exchange {
             let subscribed = self.venue.is_subscribed(*number);
             let idle = quiet(client, HEARTBEAT) && client.outbox.bytes() == 0;
             if subscribed && !playing && !closing && idle {
-                self.out.say(*number, self.venue.heartbeat());
+                if let Some(heartbeat) = self.venue.heartbeat(*number, self.clock.now()) {
+                    self.out.say(*number, heartbeat);
+                }
             } else if !subscribed && quiet(client, IDLE_MAX) {
                 client.active = now;
                 client.outbox.push([Wire::Close]);

@@ -7,6 +7,7 @@
 mod connection;
 mod exchange;
 mod kraken;
+mod kraken_futures;
 mod log;
 mod market;
 mod outbox;

@@ -9,13 +9,16 @@ use bytes::Bytes;
 use ssmd_core::{Error, ErrorKind, Result, Symbol, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::kraken;
+use super::{kraken, kraken_futures};
 
 /// The number of a connection, from 1 in the order of opening.
 pub(super) type Connection = u64;
 
 /// Every venue that can be simulated.
-const VENUES: &[Entry] = &[Entry { name: "kraken", open: kraken::open, symbols: kraken::symbols }];
+const VENUES: &[Entry] = &[
+    Entry { name: "kraken", open: kraken::open, symbols: kraken::symbols },
+    Entry { name: "kraken-futures", open: kraken_futures::open, symbols: kraken_futures::symbols },
+];
 
 /// One line of the table.
 struct Entry {
@@ -64,8 +67,8 @@ pub(super) trait SimVenue: Send {
     /// clients get it.
     fn step(&mut self, now: Timestamp, out: &mut Outgoing) -> usize;
 
-    /// What it says when there is nothing to say.
-    fn heartbeat(&self) -> Utf8Bytes;
+    /// What it says to a client with subscriptions when there is nothing to say; `None` where that is nothing.
+    fn heartbeat(&self, client: Connection, now: Timestamp) -> Option<Utf8Bytes>;
 }
 
 /// What a venue says over HTTP.

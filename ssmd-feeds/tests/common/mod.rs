@@ -14,6 +14,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 pub mod recorder;
+pub mod recorded;
 pub mod toy;
 
 /// No test waits longer than this for anything.

@@ -107,11 +107,16 @@ pub(crate) fn free_port() -> u16 {
 
 /// An environment that records Kraken from a port of this machine.
 pub(crate) fn environment(folder: &Path, port: u16, symbol: &str, depth: u32) -> String {
+    let more = format!("channels: [ticker, trade, book]\n      depth: {depth}");
+    environment_of(folder, port, "kraken", symbol, &more)
+}
+
+/// An environment that records one symbol of any venue from a port of this machine.
+pub(crate) fn environment_of(folder: &Path, port: u16, feed: &str, symbol: &str, more: &str) -> String {
     let path = folder.join("environment.yaml");
     let text = format!(
-        "apiVersion: ssmd/v1\nkind: Environment\nmetadata: {{ name: test }}\nspec:\n  feeds:\n    kraken:\n      \
-         url: ws://127.0.0.1:{port}\n      channels: [ticker, trade, book]\n      symbols: [\"{symbol}\"]\n      \
-         depth: {depth}\n"
+        "apiVersion: ssmd/v1\nkind: Environment\nmetadata: {{ name: test }}\nspec:\n  feeds:\n    {feed}:\n      \
+         url: ws://127.0.0.1:{port}\n      symbols: [\"{symbol}\"]\n      {more}\n"
     );
     std::fs::write(&path, text).unwrap();
     text_of(&path)

@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use ssmd_core::{Result, Symbol, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::market::hash;
 use super::venue::{Connection, Opened, Outgoing, Setup, SimVenue};
 use commands::{Answer, Ask, Channel, Command};
 use listing::{Listing, Topic};
@@ -125,8 +126,8 @@ impl SimVenue for Kraken {
         }
     }
 
-    fn heartbeat(&self) -> Utf8Bytes {
-        Utf8Bytes::from_static(HEARTBEAT)
+    fn heartbeat(&self, _client: Connection, _now: Timestamp) -> Option<Utf8Bytes> {
+        Some(Utf8Bytes::from_static(HEARTBEAT))
     }
 }
 
@@ -183,7 +184,7 @@ impl Kraken {
         out: &mut Outgoing,
     ) {
         let pair = &self.pairs[at];
-        let seed = self.seed ^ pairs::hash(&pair.symbol);
+        let seed = self.seed ^ hash(&pair.symbol);
         let listing =
             self.listings[at].get_or_insert_with(|| Box::new(Listing::new(pair.clone(), seed, now)));
         if !listing.is_heard() {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use ssmd_core::{Decimal, Error, ErrorKind, Result, Symbol, Timestamp};
 
+use super::super::market::hash;
 use super::super::venue::SimRest;
 
 /// Base, quote, decimals of price and quantity, and the price in ticks at which the market begins.
@@ -253,11 +254,4 @@ fn derived(symbol: &Symbol) -> (u32, u32, i64) {
     let price_scale = 1 + (hash % 7) as u32;
     let qty_scale = if hash.is_multiple_of(5) { 5 } else { 8 };
     (price_scale, qty_scale, 50_000 + (hash / 64 % 850_000) as i64)
-}
-
-/// FNV-1a: the same on every machine and in every version.
-pub(super) fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }

@@ -1,0 +1,53 @@
+//! Frames to decode, and the real ones of `SSMD_SHARED_DATA`.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ssmd_core::{Frame, FrameKind, SessionId, Timestamp};
+
+/// A file of the folder of captured data; `None`, said aloud, where there is none and none must be.
+pub fn shared(file: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("SSMD_SHARED_DATA").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")),
+        PathBuf::from,
+    );
+    let path = root.join(file);
+    if path.is_file() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{} is missing", path.display());
+    println!("no data at {}: nothing is tested", path.display());
+    None
+}
+
+/// The frames of a play file, plain or gzip; `"k"` marks those that we sent.
+pub fn frames(path: &Path) -> Vec<Frame> {
+    let bytes = std::fs::read(path).unwrap();
+    let mut text = String::new();
+    match bytes.starts_with(&[0x1f, 0x8b]) {
+        true => flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap(),
+        false => (&bytes[..]).read_to_string(&mut text).unwrap(),
+    };
+    let frame = |(index, line): (usize, &str)| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let kind = if line["k"].is_null() { FrameKind::Data } else { FrameKind::Sent };
+        let payload = line["raw"].as_str().unwrap();
+        Frame { kind, ..frame(index as u64, line["t"].as_i64().unwrap_or(0), payload.as_bytes()) }
+    };
+    text.lines().enumerate().map(frame).collect()
+}
+
+/// A frame of session 1.
+pub fn frame(index: u64, received: i64, payload: &[u8]) -> Frame {
+    Frame {
+        received: Timestamp::from_nanos(received),
+        elapsed: Duration::ZERO,
+        session: SessionId(1),
+        index,
+        kind: FrameKind::Data,
+        binary: false,
+        payload: payload.to_vec().into(),
+        source: None,
+    }
+}
