@@ -18,9 +18,9 @@ pub(super) async fn run(args: &Verify) -> Outcome {
     };
     let mut line: Option<(Progress, u64)> = None;
     let progress = |now: verify::Progress| {
-        let (line, before) = line.get_or_insert_with(|| (Progress::new("verified", now.of as u64), 0));
-        line.add((now.done as u64).saturating_sub(*before));
-        *before = now.done as u64;
+        let (line, before) = line.get_or_insert_with(|| (Progress::new("verified", now.of), 0));
+        line.add(now.done.saturating_sub(*before));
+        *before = now.done;
     };
     let report =
         verify::verify(store, feed.as_ref(), |feed| ssmd_feeds::decoder(feed).ok(), progress).await?;
