@@ -84,11 +84,18 @@ impl FeedStatus {
         self.archived >= self.durable
     }
 
-    /// What a process of this role does with the feed, for people: what it records, then what it archives.
+    /// What a process of this role does with the feed, for people: what it heard, how good that is, what it archived.
     pub fn lines(&self, role: &str) -> Vec<String> {
         let mut lines = Vec::new();
         if role != "archiver" {
-            lines.push(self.recorded());
+            lines.push(format!(
+                "{} frames ({}), {:.0}/s, lag {:.1} ms",
+                grouped(self.frames),
+                bytes(self.bytes),
+                self.frames_per_second,
+                self.lag_seconds * 1000.0,
+            ));
+            lines.push(self.quality());
         }
         if role != "connector" {
             lines.push(format!(
@@ -101,13 +108,9 @@ impl FeedStatus {
         lines
     }
 
-    fn recorded(&self) -> String {
+    fn quality(&self) -> String {
         let mut line = format!(
-            "{} frames ({}), {:.0}/s, lag {:.1} ms, {} books verified, {} failed, {}",
-            grouped(self.frames),
-            bytes(self.bytes),
-            self.frames_per_second,
-            self.lag_seconds * 1000.0,
+            "{} books verified, {} failed, {}",
             grouped(self.books_verified),
             grouped(self.books_failed),
             plural(self.gaps, "gap"),
