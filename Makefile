@@ -1,12 +1,15 @@
 # What people type. CI types the same (.ci/run).
 .PHONY: test bench package
+SHELL := /bin/bash
+# Runs a command and says how long it took.
+timed = began=$$SECONDS; $(1) && echo "-- $(1): $$((SECONDS - began))s"
 
 # Installs what is missing, then runs everything.
 test:
-	scripts/install-test-tools
-	cargo build --workspace --locked
-	cargo test --workspace --locked
-	scripts/test-package
+	@$(call timed,scripts/install-test-tools)
+	@$(call timed,cargo build --workspace --locked)
+	@$(call timed,cargo test --workspace --locked)
+	@$(call timed,scripts/test-package)
 
 # Prints every figure beside its limit.
 bench:

@@ -1,6 +1,6 @@
 //! The commits of one origin as what they add up to, and the next one of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
@@ -45,6 +45,23 @@ impl Chain {
             coverage: Coverage::new(),
             last: None,
         }
+    }
+
+    /// The wanted objects, and those before them back to where their sessions opened: what a decoder must hear to
+    /// know the books of the wanted ones.
+    pub fn with_beginnings(&self, wanted: impl Fn(&Object) -> bool) -> Vec<Object> {
+        let mut found: Vec<Object> = Vec::new();
+        let mut open: BTreeSet<u64> = BTreeSet::new();
+        for object in self.objects.values().rev() {
+            if wanted(object) {
+                open.extend(&object.sessions);
+            } else if !object.sessions.iter().any(|session| open.contains(session)) {
+                continue;
+            }
+            found.push(object.clone());
+        }
+        found.reverse();
+        found
     }
 
     /// Loads the chain of an origin from its last checkpoint on; `None` if it has no commits.

@@ -63,7 +63,7 @@ pub async fn ledger(
         let wanted: BTreeSet<u64> =
             chain.objects.values().filter(|o| (first..=last).contains(&o.day)).map(|o| o.first).collect();
         let objects = match decoder {
-            Some(_) => with_beginnings(chain, &wanted),
+            Some(_) => chain.with_beginnings(|object| wanted.contains(&object.first)),
             None => chain.objects.values().filter(|object| wanted.contains(&object.first)).cloned().collect(),
         };
         let mut decoders = decoder.clone().map(|make| Decoders::with(move || make()));
@@ -96,22 +96,6 @@ pub async fn ledger_of_all(
     decoder: Option<MakeDecoder>,
 ) -> Result<Vec<LedgerGap>> {
     ledger(archive, feed, (Day::from_days(i32::MIN), Day::from_days(i32::MAX)), decoder).await
-}
-
-/// The wanted objects, and those before them back to where their sessions opened.
-fn with_beginnings(chain: &Chain, wanted: &BTreeSet<u64>) -> Vec<Object> {
-    let mut objects: BTreeMap<u64, Object> = BTreeMap::new();
-    let mut open: BTreeSet<u64> = BTreeSet::new();
-    for object in chain.objects.values().rev() {
-        let needed = object.sessions.iter().any(|session| open.contains(session));
-        if wanted.contains(&object.first) {
-            open.extend(&object.sessions);
-        } else if !needed {
-            continue;
-        }
-        objects.insert(object.first, object.clone());
-    }
-    objects.into_values().collect()
 }
 
 async fn read(

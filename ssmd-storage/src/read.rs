@@ -47,6 +47,13 @@ impl Selection {
         Self { days: Some((day, day)), ..Self::default() }
     }
 
+    /// Whether an entry is one of those.
+    pub fn contains(&self, entry: &Entry) -> bool {
+        self.origin.is_none_or(|wanted| wanted == entry.id.origin)
+            && self.days.is_none_or(|(first, last)| (first..=last).contains(&entry.day))
+            && self.contains_time(entry.at)
+    }
+
     fn wants_object(&self, origin: Origin, object: &Object) -> bool {
         self.origin.is_none_or(|wanted| wanted == origin)
             && self.days.is_none_or(|(first, last)| (first..=last).contains(&object.day))
@@ -54,7 +61,8 @@ impl Selection {
             && self.to.is_none_or(|to| object.earliest < to)
     }
 
-    fn wants(&self, at: Timestamp) -> bool {
+    /// Whether it is about this moment.
+    pub fn contains_time(&self, at: Timestamp) -> bool {
         self.from.is_none_or(|from| at >= from) && self.to.is_none_or(|to| at < to)
     }
 
@@ -101,14 +109,27 @@ impl Archive {
 
     /// The objects that hold what is wanted: by the origin's first moment, then by number.
     pub fn segments(&self, feed: &FeedName, selection: &Selection) -> Vec<(Origin, Object)> {
+        let wanted = |chain: &Chain| {
+            let objects = chain.objects.values();
+            objects.filter(|object| selection.wants_object(chain.origin, object)).cloned().collect()
+        };
+        self.gather(feed, wanted)
+    }
+
+    /// What [`Archive::segments`] finds, and before it what a decoder must hear to know what is going on then: back
+    /// to the beginnings of the sessions that are open.
+    pub fn segments_with_beginnings(&self, feed: &FeedName, selection: &Selection) -> Vec<(Origin, Object)> {
+        self.gather(feed, |chain| {
+            chain.with_beginnings(|object| selection.wants_object(chain.origin, object))
+        })
+    }
+
+    fn gather(&self, feed: &FeedName, objects: impl Fn(&Chain) -> Vec<Object>) -> Vec<(Origin, Object)> {
         let mut chains: Vec<_> = self.of(feed).collect();
         chains
             .sort_by_key(|chain| (chain.objects.values().next().map(|object| object.earliest), chain.origin));
-        let objects = chains.into_iter().flat_map(|chain| chain.objects.values().map(|o| (chain.origin, o)));
-        objects
-            .filter(|(origin, object)| selection.wants_object(*origin, object))
-            .map(|(origin, object)| (origin, object.clone()))
-            .collect()
+        let of = |chain: &Chain| objects(chain).into_iter().map(|object| (chain.origin, object)).collect();
+        chains.into_iter().flat_map(|chain| -> Vec<_> { of(chain) }).collect()
     }
 
     /// Reads what is wanted, in the order of [`Archive::segments`]; at the end the reader says `Closed`.
@@ -117,8 +138,8 @@ impl Archive {
         EntryReader::start(self.store.clone(), segments, selection)
     }
 
-    /// Reads these objects, whole.
-    pub(crate) fn read(&self, segments: Vec<(Origin, Object)>) -> EntryReader {
+    /// Reads these objects, whole; at the end the reader says `Closed`.
+    pub fn read(&self, segments: Vec<(Origin, Object)>) -> EntryReader {
         EntryReader::start(self.store.clone(), segments, Selection::all())
     }
 
@@ -208,7 +229,7 @@ async fn read_object(
             let more = reader.read(&mut batch).map_err(|error| name(error, &object))?;
             next += batch.len() as u64;
             if !selection.is_whole() {
-                batch.retain(|entry| selection.wants(entry.at));
+                batch.retain(|entry| selection.contains_time(entry.at));
             }
             if !batch.is_empty() && send.blocking_send(Ok(batch)).is_err() {
                 return Ok(false);

@@ -143,3 +143,26 @@ async fn decoding_finds_gaps_from_the_beginning_of_the_session() {
     let before = Timestamp::from_nanos(START).day();
     assert_eq!(ledger(before, before, Some(decoder())).await, []);
 }
+
+#[tokio::test]
+async fn a_day_is_read_with_the_beginnings_of_its_sessions_where_a_decoder_needs_them() {
+    let mut recording = Recording::new(6);
+    for _ in 0..2 {
+        recording.open();
+        recording.frame("{\"book\":1}");
+        recording.advance(Duration::from_secs(86_400));
+        recording.frame("{\"book\":2}");
+        recording.close();
+    }
+    let archive = ssmd_storage::Archive::open(archived(&recording).await).await.unwrap();
+    let first = Timestamp::from_nanos(START).day();
+    let days = |day| {
+        let selection = ssmd_storage::Selection::day(day);
+        let segments = archive.segments_with_beginnings(&feed(), &selection);
+        segments.into_iter().map(|(_, object)| object.day).collect::<Vec<_>>()
+    };
+    assert_eq!(days(first), [first]);
+    assert_eq!(days(first.next()), [first, first.next()]);
+    let last = first.next().next();
+    assert_eq!(days(last), [first.next(), last], "the first session ended before that day");
+}

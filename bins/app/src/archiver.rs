@@ -1,12 +1,12 @@
 //! Logs to the archive: an archiver for each feed of an environment.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ssmd_core::metrics::{self, Counter};
-use ssmd_core::{Clock, FeedName, Journal, Metrics, Result, Store, Tasks};
+use ssmd_core::metrics::{self, Counter, Gauge};
+use ssmd_core::{Clock, FeedName, Journal, Metrics, Origin, Result, Store, Tasks};
 use ssmd_storage::archive::Options;
 use ssmd_transport::log;
 
@@ -15,6 +15,8 @@ use crate::status::FeedStatus;
 
 /// How long archivers may take to seal, put and commit what is left.
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
+/// An archive that is further behind than this does not do its work; a segment is sealed long before.
+const LAG_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Every feed of an environment, being archived.
 pub(crate) struct Archivers {
@@ -26,7 +28,11 @@ pub(crate) struct Archivers {
 /// One feed, being archived. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Archived {
-    covered: Arc<AtomicU64>,
+    /// By log: a log that was deleted is followed by one of another origin.
+    covered: Arc<Mutex<BTreeMap<Origin, u64>>>,
+    /// Whether the log was found.
+    open: Arc<AtomicBool>,
+    lag: Gauge,
     commits: Counter,
     bytes: Counter,
     objects: Counter,
@@ -47,14 +53,19 @@ impl Archivers {
         folder: &Folder,
         metrics: &Metrics,
     ) {
-        let covered = Arc::new(AtomicU64::new(0));
+        let (covered, opened) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
         let (seen, directory) = (Arc::clone(&covered), folder.log(feed));
         let covered_to: ssmd_storage::archive::Covered = Arc::new(move |origin, n| {
-            seen.fetch_max(n, Ordering::Relaxed);
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let known: &mut u64 = seen.entry(origin).or_default();
+            *known = n.max(*known);
+            drop(seen);
             log::cover(&directory, origin, n)
         });
         let archived = Archived {
             covered,
+            open: Arc::clone(&opened),
+            lag: metrics.gauge(&metrics::ARCHIVER_LAG, &[feed.as_str()]),
             commits: metrics.counter(&metrics::COMMITS, &[feed.as_str()]),
             bytes: metrics.counter(&metrics::ARCHIVED_BYTES, &["raw"]),
             objects: metrics.counter(&metrics::ARCHIVED_FILES, &["raw"]),
@@ -69,6 +80,7 @@ impl Archivers {
                 journal = open => journal?,
                 () = stop.cancelled() => return Ok(()),
             };
+            opened.store(true, Ordering::Relaxed);
             let archiver =
                 ssmd_storage::Archiver { feed, journal, store, clock, metrics, options, covered: covered_to };
             archiver.run(stop).await.map(drop)
@@ -101,11 +113,27 @@ impl Archivers {
 }
 
 impl Archived {
-    /// Adds what is archived to the feed's status.
-    pub(crate) fn describe(&self, status: &mut FeedStatus) {
-        status.archived = self.covered.load(Ordering::Relaxed);
+    /// Adds what is archived of this log to the feed's status.
+    pub(crate) fn describe(&self, log: Option<Origin>, status: &mut FeedStatus) {
+        let covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
+        status.archived = log.and_then(|origin| covered.get(&origin).copied()).unwrap_or_default();
+        drop(covered);
         status.commits = self.commits.get();
         status.objects = self.objects.get();
         status.archived_bytes = self.bytes.get();
+    }
+    /// Whether the log is there and its archive up to date; if not, why.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    pub(crate) fn ready(&self, feed: &FeedName) -> std::result::Result<(), String> {
+        if !self.open.load(Ordering::Relaxed) {
+            return Err(format!("no log yet: {feed}"));
+        }
+        let lag = self.lag.get();
+        if lag > LAG_MAX.as_secs_f64() {
+            return Err(format!("the archive of {feed} is {lag:.0} s behind its log"));
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ssmd_core::{
-    Clock, Error, ErrorKind, FeedName, Filter, Result, Subscription, Symbol, Timestamp, Transport,
+    Clock, Error, ErrorKind, FeedName, Filter, Origin, Result, Subscription, Symbol, Timestamp, Transport,
 };
 use ssmd_transport::log;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,7 @@ impl Board {
                 feeds.push(self.read_log(name));
                 feeds.len() - 1
             });
-            archived.describe(&mut feeds[at]);
+            archived.describe(self.origin(name), &mut feeds[at]);
         }
         Status {
             role: self.role.to_owned(),
@@ -61,6 +61,7 @@ impl Board {
             environment: self.environment.clone(),
             started: self.started.0,
             seconds: self.clock.elapsed().saturating_sub(self.started.1).as_secs_f64(),
+            stopping: self.stop.is_cancelled(),
             listen: self.listen.map(|address| address.to_string()),
             store: self.store.clone(),
             feeds,
@@ -84,7 +85,17 @@ impl Board {
             .filter(|feed| feed.sessions == 0)
             .map(|f| f.feed)
             .collect();
-        if silent.is_empty() { Ok(()) } else { Err(format!("no connection: {}", silent.join(", "))) }
+        if !silent.is_empty() {
+            return Err(format!("no connection: {}", silent.join(", ")));
+        }
+        self.archived.iter().try_for_each(|(name, archived)| archived.ready(name))
+    }
+
+    /// Which log is in a feed's folder now.
+    fn origin(&self, feed: &FeedName) -> Option<Origin> {
+        let own = self.recorded.iter().find(|recorded| recorded.name() == feed);
+        own.map(|recorded| recorded.log().origin())
+            .or_else(|| log::inspect(&self.folder.log(feed)).ok().map(|inspection| inspection.origin))
     }
 
     /// A feed whose log another process writes: only its files tell.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use ssmd_core::Day;
+use ssmd_core::{Day, Timestamp};
 
 /// Stupid simple market data: records exchange feeds, archives them, proves what it has, and replays it.
 ///
 /// Try it with no account and no network: ssmd up --sim
 #[derive(Debug, Parser)]
-#[command(name = "ssmd", version, propagate_version = true, after_help = AFTER)]
+#[command(name = "ssmd", version, after_help = AFTER)]
 pub struct Cli {
     /// Write logs as JSON lines.
     #[arg(long, global = true)]
@@ -24,45 +24,113 @@ pub struct Cli {
 
 const AFTER: &str = "\
 Examples:
-  ssmd up --sim --for 30s                                record a simulated exchange for half a minute
-  ssmd up -c environment.yaml                            record what the document declares
-  ssmd verify --store file:./ssmd-data/store             prove that everything recorded is there and unchanged
-  ssmd cat --store file:./ssmd-data/store --feed kraken --day 2026-08-01 --format raw | head
+  ssmd up --sim --for 30s      record a simulated exchange for half a minute
+  ssmd up -c environment.yaml  record what the document declares
+  ssmd verify                  prove that everything recorded is there
+  ssmd cat | head              the exchange's own frames
 
-Exit codes: 0 fine, 1 failed, 2 usage, 3 damage found or nothing found, 69 unavailable, 75 busy, 78 bad document.";
+Exit codes: 0 fine, 1 failed, 2 usage, 3 damage found or nothing found,
+69 unavailable, 75 busy, 78 bad document.";
+
+const UP: &str = "\
+Examples:
+  ssmd up --sim                     a simulated exchange, until Ctrl-C
+  ssmd up                           live Kraken BTC/USD and ETH/USD
+  ssmd up -c environment.yaml --data /srv/ssmd --listen 127.0.0.1:9600
+
+Ctrl-C (SIGTERM, SIGHUP) stops in order: sockets close, what was heard is
+sealed and archived. A second one ends at once; the next start archives the
+rest.";
+
+const TAIL: &str = "\
+A record's subject is ENVIRONMENT.FEED.record.TYPE.SYMBOL. In a filter `*`
+stands for one part and `>` for all that follow; `/` in a symbol is ~2F.
+
+Examples:
+  ssmd tail                                  everything
+  ssmd tail '*.kraken.record.trade.>'        trades of one feed
+  ssmd tail '*.*.record.*.BTC~2FUSD'         one symbol
+  ssmd tail '*.*.record.gap.>'               holes, as they are found";
+
+const CAT: &str = "\
+Examples:
+  ssmd cat --day 2026-08-01 | head
+  ssmd cat --from 2026-08-01T12:00:00Z --to 2026-08-01T12:05:00Z
+  ssmd cat --day 2026-08-01 --format play --connection 3 --sent";
+
+const GREP: &str = "\
+Examples:
+  ssmd grep -F '\"trade_id\":1234567'
+  ssmd grep --day 2026-08-01 --count '\"type\":\"snapshot\"'";
+
+const GAPS: &str = "\
+Examples:
+  ssmd gaps                                       every hole there is
+  ssmd gaps --from 2026-08-01 --to 2026-08-08     those of a week";
+
+const REPLAY: &str = "\
+Sessions that began earlier are decoded from their beginning, so books are
+right from the first record on.
+
+Examples:
+  ssmd replay --day 2026-08-01 --type trade,gap
+  ssmd replay --day 2026-08-01 --symbol BTC/USD --speed 10
+  ssmd replay --from 2026-08-01T12:00:00Z --to 2026-08-01T13:00:00Z";
+
+const IMPORT: &str = "\
+A play file is JSON lines {\"t\":NS,\"c\":CONNECTION,\"raw\":\"FRAME\"}, as
+`ssmd cat --format play` prints it. Every import is a log of its own.
+
+Example:
+  ssmd import --store file:./archive --feed kraken 2026-08-01.jsonl.zst";
+
+const SIM: &str = "\
+Examples:
+  ssmd sim --listen 127.0.0.1:9000 --symbols BTC/USD,ETH/USD --rate 2000
+  ssmd sim --listen 127.0.0.1:9000 --play day.jsonl.zst --speed max
+
+Point a feed at it: url: ws://127.0.0.1:9000/v2, rest: http://127.0.0.1:9000";
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Record: connector, log, archiver and store in one process, with a live view.
+    #[command(after_help = UP)]
     Up(Up),
     /// Validate an environment document; says everything that is wrong at once.
     Check(Check),
     /// Work with environments.
     #[command(subcommand)]
     Env(EnvCommand),
-    /// What feeds there are.
+    /// Show which feeds there are.
     #[command(subcommand)]
     Feed(FeedCommand),
     /// Serve a venue's protocol on loopback: a market model, or recorded frames.
+    #[command(after_help = SIM)]
     Sim(Sim),
     /// Print records as they are decoded by what runs in the data folder.
+    #[command(after_help = TAIL)]
     Tail(Tail),
-    /// How what runs in the data folder is doing.
+    /// Show how what runs in the data folder is doing.
     Status(Running),
     /// List what an archive holds.
     Ls(Ls),
-    /// Print what was received on a day, byte for byte.
+    /// Print what was received, byte for byte.
+    #[command(after_help = CAT)]
     Cat(Cat),
-    /// Print the received frames of a day that contain a text or match a pattern.
+    /// Print the received frames that contain a text or match a pattern.
+    #[command(after_help = GREP)]
     Grep(Grep),
-    /// Print every known hole of a day, with cause, bounds and evidence.
-    Gaps(Selection),
+    /// Print every known hole, with cause, bounds and evidence.
+    #[command(after_help = GAPS)]
+    Gaps(Gaps),
     /// Prove an archive: every commit, object, line, frame number and book checksum.
     Verify(Verify),
-    /// Decode a day of the archive again, at the speed it happened, faster, or as fast as possible.
+    /// Decode the archive again, at the speed it happened, faster, or as fast as possible.
+    #[command(after_help = REPLAY)]
     Replay(Replay),
     /// Put play files into an archive.
+    #[command(after_help = IMPORT)]
     Import(Import),
     /// Print a completion script for a shell.
     Completions {
@@ -254,7 +322,7 @@ pub struct Ls {
     #[arg(long)]
     pub feed: Option<String>,
     /// Only this day, with its segments.
-    #[arg(long, alias = "date", requires = "feed")]
+    #[arg(long, alias = "date", requires = "feed", value_parser = day)]
     pub day: Option<Day>,
     /// Print one JSON array.
     #[arg(long)]
@@ -263,17 +331,31 @@ pub struct Ls {
 
 /// A part of an archive.
 #[derive(Clone, Debug, Args)]
-pub struct Selection {
+pub struct Part {
     /// The archive.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// The feed.
+    /// The feed; needed only if the archive has several.
     #[arg(long)]
-    pub feed: String,
-    /// The UTC day.
-    #[arg(long, alias = "date")]
-    pub day: Day,
-    /// Print JSON.
+    pub feed: Option<String>,
+    /// Only this UTC day, as in 2026-08-01.
+    #[arg(long, alias = "date", value_parser = day, conflicts_with_all = ["from", "to"])]
+    pub day: Option<Day>,
+    /// Only from this time on: a UTC day, or a time as in 2026-08-01T12:30:00Z.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub from: Option<Timestamp>,
+    /// Only before this time.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub to: Option<Timestamp>,
+}
+
+/// `ssmd gaps`.
+#[derive(Debug, Args)]
+pub struct Gaps {
+    /// Where to look.
+    #[command(flatten)]
+    pub part: Part,
+    /// Print one JSON array.
     #[arg(long)]
     pub json: bool,
 }
@@ -281,15 +363,9 @@ pub struct Selection {
 /// `ssmd cat`.
 #[derive(Debug, Args)]
 pub struct Cat {
-    /// The archive.
+    /// Where to look.
     #[command(flatten)]
-    pub store: StoreArgs,
-    /// The feed.
-    #[arg(long)]
-    pub feed: String,
-    /// The UTC day.
-    #[arg(long, alias = "date")]
-    pub day: Day,
+    pub part: Part,
     /// How to print: `raw` is each frame on a line, `play` a play file, `entries` the archive's own lines.
     #[arg(long, value_enum, default_value_t = CatFormat::Raw)]
     pub format: CatFormat,
@@ -317,15 +393,9 @@ pub enum CatFormat {
 pub struct Grep {
     /// The pattern: a regular expression, or a text with --fixed.
     pub pattern: String,
-    /// The archive.
+    /// Where to look.
     #[command(flatten)]
-    pub store: StoreArgs,
-    /// The feed.
-    #[arg(long)]
-    pub feed: String,
-    /// The UTC day.
-    #[arg(long, alias = "date")]
-    pub day: Day,
+    pub part: Part,
     /// The pattern is a plain text.
     #[arg(short = 'F', long)]
     pub fixed: bool,
@@ -354,15 +424,9 @@ pub struct Verify {
 /// `ssmd replay`.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// The archive.
+    /// Where to look.
     #[command(flatten)]
-    pub store: StoreArgs,
-    /// The feed.
-    #[arg(long)]
-    pub feed: String,
-    /// The UTC day.
-    #[arg(long, alias = "date")]
-    pub day: Day,
+    pub part: Part,
     /// How fast: 1 as it happened, N times that, or max.
     #[arg(long, value_name = "1|N|max", default_value = "max", value_parser = speed)]
     pub speed: Speed,
@@ -401,7 +465,7 @@ pub struct Import {
     #[arg(long)]
     pub feed: String,
     /// The day for frames whose receive time is not known.
-    #[arg(long, alias = "date")]
+    #[arg(long, alias = "date", value_parser = day)]
     pub day: Option<Day>,
     /// Print the result as one JSON object.
     #[arg(long)]
@@ -427,9 +491,20 @@ fn speed(text: &str) -> Result<Speed, String> {
     }
 }
 
+fn day(text: &str) -> Result<Day, String> {
+    text.parse().map_err(|_| "write a UTC date as YYYY-MM-DD".to_owned())
+}
+
+/// Reads a time with its offset, or a day, which means its first moment in UTC.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let day = text.parse().map(Day::start);
+    day.or_else(|_| text.parse())
+        .map_err(|_| "write a UTC day as in 2026-08-01, or a time as in 2026-08-01T12:30:00Z".to_owned())
+}
+
 /// Reads `30s`, `5m`, `1h30m`, `250ms`.
 fn duration(text: &str) -> Result<Duration, String> {
     let signed: jiff::SignedDuration =
-        text.parse().map_err(|error| format!("{error}; write 30s, 5m or 1h"))?;
+        text.parse().map_err(|_| "write 30s, 5m, 1h30m or 250ms".to_owned())?;
     Duration::try_from(signed).map_err(|_| "a duration cannot be below zero".to_owned())
 }

@@ -94,12 +94,13 @@ fn short_path(data: &Path, role: &str) -> std::io::Result<(PathBuf, std::fs::Fil
     Ok((PathBuf::from(format!("/proc/self/fd/{}/{role}.sock", folder.as_raw_fd())), folder))
 }
 
-/// Serves until `stop`.
+/// Serves until `stop`, then removes the socket.
 ///
 /// # Errors
 /// None today: what fails concerns one client only.
 pub(crate) async fn serve(
     listener: UnixListener,
+    path: PathBuf,
     what: Arc<dyn Controlled>,
     stop: CancellationToken,
 ) -> Result<()> {
@@ -107,7 +108,7 @@ pub(crate) async fn serve(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => break,
             Some(_) = clients.next(), if !clients.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -125,6 +126,9 @@ pub(crate) async fn serve(
             Ok(())
         });
     }
+    // While the listener lives nobody else has bound the path. One that stays is replaced by the next start.
+    let _ = std::fs::remove_file(path);
+    Ok(())
 }
 
 async fn answer(socket: UnixStream, what: Arc<dyn Controlled>) -> Result<()> {

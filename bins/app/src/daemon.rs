@@ -69,11 +69,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What failed first; everything was drained as far as it went.
 pub(crate) async fn run(mut plan: Plan) -> Result<Status> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let stop = CancellationToken::new();
-    let signals = listen_for_signals(stop.clone())?;
-    let folder = Folder::create(&plan.flags.data)?;
+    let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
     let mut services = Tasks::new();
-    services.spawn("signals", signals);
+    services.spawn("signals", listen_for_signals(stop.clone(), abandon.clone(), services.token())?);
+    let folder = Folder::create(&plan.flags.data)?;
     // Taken first: a second daemon in the same folder is refused before it touches anything.
     let socket = control::bind(folder.path(), plan.role.word()).await?;
     if let Some((rate, seed)) = plan.simulate {
@@ -91,7 +90,13 @@ pub(crate) async fn run(mut plan: Plan) -> Result<Status> {
     let ran = parts.wait(&plan, &board, &clock).await;
     tracing::info!("stopping");
     stop.cancel();
-    let stopped = parts.stop().await;
+    let stopped = tokio::select! {
+        biased;
+        stopped = parts.stop() => stopped,
+        () = abandon.cancelled() => Err(Error::new(ErrorKind::Closed, "stop")
+            .detail("told so twice, it did not wait for the archive")
+            .hint("the log keeps what it has taken; the next start archives it")),
+    };
     let status = board.now();
     let ended = services.stop(SERVICES_STOP_WITHIN, clock).await;
     ran.and(stopped).and(ended)?;
@@ -158,6 +163,11 @@ impl Parts {
                     Err(error) if error.kind() == ErrorKind::NotFound && !once => {
                         clock.sleep(LOOK_EVERY).await;
                     }
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        return Err(Error::new(ErrorKind::Unavailable, "archive")
+                            .because(error)
+                            .hint("record something first: ssmd-connector with the same --data"));
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -189,17 +199,18 @@ impl Parts {
         services: &mut Tasks,
     ) -> Result<Arc<Board>> {
         let controlled = Arc::clone(&board) as Arc<dyn control::Controlled>;
-        services.spawn("control socket", control::serve(socket, controlled, services.token()));
+        let path = board.folder.path().join(format!("{}.sock", board.role));
+        services.spawn("control socket", control::serve(socket, path, controlled, services.token()));
         if let Some(listener) = self.listener.take() {
             let watched = Arc::clone(&board);
             let ready: http::Ready = Arc::new(move || watched.ready());
             services.spawn("health", http::serve(listener, metrics, ready, services.token()));
         }
         let feeds: Vec<_> = plan.environment.feeds.iter().map(|feed| feed.name.as_str()).collect();
-        let listen = board.listen.map(|address| address.to_string()).unwrap_or_default();
+        let listen = board.listen.map(|address| address.to_string());
         tracing::info!(
             role = board.role, environment = %board.environment, feeds = feeds.join(","),
-            store = board.store, data = %board.folder.path().display(), listen, "started"
+            store = board.store, data = %board.folder.path().display(), listen = listen.as_deref(), "started"
         );
         Ok(board)
     }
@@ -279,23 +290,31 @@ async fn report(board: &Board, clock: &dyn Clock) -> std::convert::Infallible {
     loop {
         clock.sleep(EVERY).await;
         for feed in &board.now().feeds {
-            tracing::info!("{}", feed.line());
+            tracing::info!("{}: {}", feed.feed, feed.lines(board.role).join(", "));
         }
     }
 }
 
-/// A task that turns SIGTERM and Ctrl-C into a stop.
-fn listen_for_signals(stop: CancellationToken) -> Result<impl Future<Output = Result<()>> + Send + 'static> {
+/// A task that turns SIGTERM, Ctrl-C and a closed terminal into a stop, and the next of them into an end at once.
+fn listen_for_signals(
+    stop: CancellationToken,
+    abandon: CancellationToken,
+    until: CancellationToken,
+) -> Result<impl Future<Output = Result<()>> + Send + 'static> {
     let failed = |cause| Error::io("listen for signals", cause);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("interrupted"),
-            () = stop.cancelled() => {}
+        for told in [stop, abandon] {
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("SIGTERM"),
+                _ = interrupt.recv() => tracing::info!("interrupted"),
+                _ = hangup.recv() => tracing::info!("the terminal was closed"),
+                () = until.cancelled() => return Ok(()),
+            }
+            told.cancel();
         }
-        stop.cancel();
         Ok(())
     })
 }

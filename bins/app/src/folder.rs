@@ -18,8 +18,11 @@ impl Folder {
     /// # Errors
     /// The operating system's.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        std::fs::create_dir_all(path)
-            .map_err(|cause| Error::io("create data folder", cause).with("folder", path.display()))?;
+        std::fs::create_dir_all(path).map_err(|cause| {
+            Error::io("create data folder", cause)
+                .with("folder", path.display())
+                .hint("name a folder that you may write to with --data DIR")
+        })?;
         Ok(Self(path.to_owned()))
     }
 

@@ -30,15 +30,12 @@ pub(crate) type Ready = Arc<dyn Fn() -> std::result::Result<(), String> + Send +
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|cause| {
         let taken = cause.kind() == std::io::ErrorKind::AddrInUse;
-        let error = Error::io("listen for health and metrics", cause).with("address", address);
-        if taken {
-            Error::new(ErrorKind::Conflict, "listen for health and metrics")
-                .detail("the port is taken")
-                .with("address", address)
-                .hint("choose another with --listen ADDRESS:PORT")
+        let error = if taken {
+            Error::new(ErrorKind::Conflict, "listen for health and metrics").detail("the port is taken")
         } else {
-            error
-        }
+            Error::io("listen for health and metrics", cause)
+        };
+        error.with("address", address).hint("choose an address of this machine with --listen ADDRESS:PORT")
     })
 }
 

@@ -19,6 +19,7 @@ mod folder;
 mod http;
 mod logs;
 mod output;
+mod progress;
 mod simulated;
 pub mod status;
 mod view;
@@ -71,7 +72,13 @@ pub fn archiver() -> Exit {
 
 /// Runs a command to its end, prints what went wrong, and gives the exit code.
 fn run(command: impl Future<Output = Outcome>) -> Exit {
-    let done = runtime().map_err(Into::into).and_then(|runtime| runtime.block_on(command));
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::Stopped::from(error).exit(),
+    };
+    let done = runtime.block_on(command);
+    // Whoever was told twice to stop does not wait for a disk that hangs.
+    runtime.shutdown_background();
     match done {
         Ok(exit) => exit,
         Err(stopped) => stopped.exit(),

@@ -1,7 +1,6 @@
 //! Logs: lines for people on standard error, JSON for machines, or a file while a live view has the terminal.
 
 use std::fs::File;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -14,7 +13,6 @@ pub(crate) fn start(json: bool, quiet: bool) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(if quiet { "warn" } else { "info" }))
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     let started = if json { builder.json().try_init() } else { builder.try_init() };
     // A program that embeds this crate may have set up logging of its own; then that one is used.
@@ -31,7 +29,6 @@ pub(crate) fn start_in_file(json: bool, path: &Path) -> Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter("info"))
         .with_writer(Mutex::new(file))
-        .with_ansi(false)
         .with_target(false);
     let started = if json { builder.json().try_init() } else { builder.try_init() };
     // As in `start`.

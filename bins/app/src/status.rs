@@ -18,6 +18,9 @@ pub struct Status {
     pub started: Timestamp,
     /// Seconds since then.
     pub seconds: f64,
+    /// Whether it is draining, and will end when it has.
+    #[serde(default)]
+    pub stopping: bool,
     /// Where it serves /health and /metrics.
     pub listen: Option<String>,
     /// The archive.
@@ -81,27 +84,43 @@ impl FeedStatus {
         self.archived >= self.durable
     }
 
-    /// One line for people.
-    pub fn line(&self) -> String {
+    /// What a process of this role does with the feed, for people: what it heard, how good that is, what it archived.
+    pub fn lines(&self, role: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        if role != "archiver" {
+            lines.push(format!(
+                "{} frames ({}), {:.0}/s, lag {:.1} ms",
+                grouped(self.frames),
+                bytes(self.bytes),
+                self.frames_per_second,
+                self.lag_seconds * 1000.0,
+            ));
+            lines.push(self.quality());
+        }
+        if role != "connector" {
+            lines.push(format!(
+                "archived {} of {} entries in {}",
+                grouped(self.archived),
+                grouped(self.durable),
+                plural(self.commits, "commit"),
+            ));
+        }
+        lines
+    }
+
+    fn quality(&self) -> String {
         let mut line = format!(
-            "{}: {} frames ({}), {:.0}/s, lag {:.1} ms, {} books verified, {} failed, {} gaps, archived {} of {} entries in {} commits",
-            self.feed,
-            grouped(self.frames),
-            bytes(self.bytes),
-            self.frames_per_second,
-            self.lag_seconds * 1000.0,
+            "{} books verified, {} failed, {}",
             grouped(self.books_verified),
             grouped(self.books_failed),
-            grouped(self.gaps),
-            grouped(self.archived),
-            grouped(self.durable),
-            grouped(self.commits),
+            plural(self.gaps, "gap"),
         );
         for (count, what) in [
             (self.reconnects, "reconnects"),
             (self.overflowed, "frames not kept"),
             (self.unknown, "unknown"),
             (self.malformed, "malformed"),
+            (self.subscriptions_missing, "subscriptions missing"),
         ] {
             if count > 0 {
                 // Writing to a `String` cannot fail.
@@ -110,6 +129,19 @@ impl FeedStatus {
         }
         line
     }
+}
+
+impl Status {
+    /// How long it has run, as hours, minutes and seconds.
+    pub fn uptime(&self) -> String {
+        let seconds = self.seconds as u64;
+        format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    }
+}
+
+/// `1 commit`, `2 commits`.
+pub fn plural(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 /// `1234567` as `1,234,567`.

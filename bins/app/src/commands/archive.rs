@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use ssmd_core::environment::StoreSpec;
 use ssmd_core::{Day, Decoders, Error, ErrorKind, FeedName, Result, Store};
-use ssmd_storage::Archive;
+use ssmd_storage::{Archive, Selection};
 
-use crate::cli::StoreArgs;
+use crate::cli::{Part, StoreArgs};
 
 /// The store that was named.
 ///
@@ -21,6 +21,13 @@ pub(super) fn store(args: &StoreArgs) -> Result<Arc<dyn Store>> {
             .with("store", &args.store)
             .hint("name it with --store file:PATH; `ssmd up --data DIR` keeps it in file:DIR/store"));
     }
+    let inner = Path::new(path).join("store");
+    if inner.is_dir() && !Path::new(path).join("commits").is_dir() {
+        return Err(Error::new(ErrorKind::NotFound, "open archive")
+            .detail("this is a data folder, the archive is in it")
+            .with("store", &args.store)
+            .hint(format!("name it with --store file:{}", inner.display())));
+    }
     ssmd_storage::open(&spec, Path::new("."))
 }
 
@@ -30,6 +37,55 @@ pub(super) fn store(args: &StoreArgs) -> Result<Arc<dyn Store>> {
 /// As [`store`]; `Corrupt` if its commits are damaged.
 pub(super) async fn open(args: &StoreArgs) -> Result<Archive> {
     Archive::open(store(args)?).await
+}
+
+/// What a command reads: a feed, and the part of it that was asked for.
+pub(super) struct Chosen {
+    /// The archive.
+    pub archive: Archive,
+    /// The feed.
+    pub feed: FeedName,
+    /// Which of its entries.
+    pub selection: Selection,
+}
+
+/// Opens the archive, finds the feed (the only one, unless it is named), and checks that there is anything to read.
+///
+/// # Errors
+/// As [`open`]; `NotFound` with what there is instead; `Invalid` for a span that ends before it begins.
+pub(super) async fn choose(part: &Part) -> Result<Chosen> {
+    let archive = open(&part.store).await?;
+    let feed = match (&part.feed, archive.feeds().as_slice()) {
+        (Some(name), _) => feed(&archive, name)?,
+        (None, [only]) => only.clone(),
+        (None, []) => return Err(Error::new(ErrorKind::NotFound, "find feed").hint("the archive is empty")),
+        (None, many) => {
+            let many: Vec<_> = many.iter().map(FeedName::as_str).collect();
+            return Err(Error::new(ErrorKind::Invalid, "find feed")
+                .detail("the archive holds several")
+                .hint(format!("name one with --feed: {}", many.join(", "))));
+        }
+    };
+    if let Some(wanted) = part.day {
+        day(&archive, &feed, wanted)?;
+        return Ok(Chosen { archive, feed, selection: Selection::day(wanted) });
+    }
+    if let (Some(from), Some(to)) = (part.from, part.to)
+        && from >= to
+    {
+        return Err(Error::new(ErrorKind::Invalid, "read time span")
+            .detail("it ends before it begins")
+            .with("from", from)
+            .with("to", to));
+    }
+    let selection = Selection { from: part.from, to: part.to, ..Selection::all() };
+    if archive.segments(&feed, &selection).is_empty() {
+        return Err(Error::new(ErrorKind::NotFound, "find time span")
+            .detail("nothing was recorded then")
+            .with("feed", &feed)
+            .hint(format!("`ssmd ls --feed {feed}` lists its days")));
+    }
+    Ok(Chosen { archive, feed, selection })
 }
 
 /// The feed that was named, which the archive must know.

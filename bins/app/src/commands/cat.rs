@@ -2,7 +2,6 @@
 
 use ssmd_core::entry::Joiner;
 use ssmd_core::{Entry, Frame, FrameKind, Origin};
-use ssmd_storage::Selection;
 use ssmd_storage::play::{self, Played};
 
 use super::archive;
@@ -10,12 +9,10 @@ use crate::cli::{Cat, CatFormat};
 use crate::exit::Exit;
 use crate::output::{Out, Outcome, Stopped};
 
-/// Prints the frames of a day.
+/// Prints frames as they were received.
 pub(super) async fn run(args: &Cat) -> Outcome {
-    let archive = archive::open(&args.store).await?;
-    let feed = archive::feed(&archive, &args.feed)?;
-    archive::day(&archive, &feed, args.day)?;
-    let mut entries = archive.entries(&feed, Selection::day(args.day));
+    let chosen = archive::choose(&args.part).await?;
+    let mut entries = chosen.archive.entries(&chosen.feed, chosen.selection);
     let mut out = Out::new();
     let mut frames = FramesOf::default();
     while let Some(batch) = entries.next_batch().await? {

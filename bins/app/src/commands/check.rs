@@ -22,6 +22,7 @@ pub(super) fn run(args: &Check) -> Outcome {
                 "environment": environment.name,
                 "feeds": environment.feeds.iter().map(|feed| &feed.name).collect::<Vec<_>>(),
                 "problems": [],
+                "omitted": 0,
             }))?;
             Exit::Ok
         }
@@ -32,6 +33,8 @@ pub(super) fn run(args: &Check) -> Outcome {
         Err(problems) if args.json => {
             let mut answer = problems.to_json();
             if let Some(fields) = answer.as_object_mut() {
+                fields.remove("source");
+                fields.insert("file".into(), name.into());
                 fields.insert("valid".into(), false.into());
             }
             out.json(&answer)?;

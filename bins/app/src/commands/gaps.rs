@@ -1,20 +1,23 @@
-//! `ssmd gaps`: every known hole of a day.
+//! `ssmd gaps`: every known hole.
 
 use ssmd_core::{Evidence, Symbol};
 use ssmd_storage::gaps::{self, LedgerGap};
 
-use super::archive;
-use crate::cli::Selection;
+use super::archive::{self, Chosen};
+use crate::cli;
 use crate::exit::Exit;
 use crate::output::{Out, Outcome, Stopped};
 
 /// Prints the gap ledger.
-pub(super) async fn run(args: &Selection) -> Outcome {
-    let archive = archive::open(&args.store).await?;
-    let feed = archive::feed(&archive, &args.feed)?;
-    archive::day(&archive, &feed, args.day)?;
+pub(super) async fn run(args: &cli::Gaps) -> Outcome {
+    let Chosen { archive, feed, selection } = archive::choose(&args.part).await?;
     let decoder = ssmd_feeds::decoder(&feed)?;
-    let ledger = gaps::ledger(&archive, &feed, (args.day, args.day), Some(decoder)).await?;
+    let days: Vec<_> = archive.segments(&feed, &selection).iter().map(|(_, object)| object.day).collect();
+    let mut ledger = match (days.iter().min(), days.iter().max()) {
+        (Some(first), Some(last)) => gaps::ledger(&archive, &feed, (*first, *last), Some(decoder)).await?,
+        _ => Vec::new(),
+    };
+    ledger.retain(|gap| selection.contains_time(gap.at));
     let mut out = Out::new();
     if args.json {
         out.json(&ledger)?;
@@ -23,7 +26,7 @@ pub(super) async fn run(args: &Selection) -> Outcome {
             print(gap, &mut out)?;
         }
         if ledger.is_empty() {
-            out.line(format_args!("no gaps on {}", args.day))?;
+            out.line("no gaps")?;
         }
     }
     out.flush()?;

@@ -1,8 +1,7 @@
-//! `ssmd grep`: the frames of a day that match.
+//! `ssmd grep`: the frames that match.
 
 use regex::bytes::RegexBuilder;
 use ssmd_core::{Error, ErrorKind, FrameKind};
-use ssmd_storage::Selection;
 
 use super::archive;
 use super::cat::FramesOf;
@@ -19,10 +18,8 @@ pub(super) async fn run(args: &Grep) -> Outcome {
     let pattern = RegexBuilder::new(&text).size_limit(PATTERN_BYTES_MAX).build().map_err(|cause| {
         Error::new(ErrorKind::Invalid, "read pattern").because(cause).hint("search a plain text with --fixed")
     })?;
-    let archive = archive::open(&args.store).await?;
-    let feed = archive::feed(&archive, &args.feed)?;
-    archive::day(&archive, &feed, args.day)?;
-    let mut entries = archive.entries(&feed, Selection::day(args.day));
+    let chosen = archive::choose(&args.part).await?;
+    let mut entries = chosen.archive.entries(&chosen.feed, chosen.selection);
     let (mut out, mut frames, mut found) = (Out::new(), FramesOf::default(), 0_u64);
     while let Some(batch) = entries.next_batch().await? {
         for entry in &batch {

@@ -1,6 +1,7 @@
 //! `ssmd import`: play files into an archive.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,17 +13,24 @@ use ssmd_storage::play::PlayReader;
 use crate::cli::Import;
 use crate::exit::Exit;
 use crate::output::{Out, Outcome};
-use crate::status::grouped;
+use crate::progress::Progress;
+use crate::status::{grouped, plural};
 
 /// Imports play files as the log of a new origin.
 pub(super) async fn run(args: &Import) -> Outcome {
     let feed: FeedName = args.feed.parse()?;
     ssmd_feeds::decoder(&feed)?;
-    let mut files = Vec::with_capacity(args.files.len());
+    let mut sources = Vec::with_capacity(args.files.len());
     for path in &args.files {
-        let file = File::open(path)
-            .map_err(|cause| Error::io("open play file", cause).with("file", path.display()))?;
-        files.push(PlayReader::new(file)?);
+        let failed = |cause| Error::io("open play file", cause).with("file", path.display());
+        let file = File::open(path).map_err(failed)?;
+        sources.push((path, file.metadata().map_err(failed)?.len(), file));
+    }
+    let progress = Arc::new(Progress::new("imported", sources.iter().map(|(_, bytes, _)| bytes).sum()));
+    let mut files = Vec::with_capacity(sources.len());
+    for (path, _, file) in sources {
+        let counted = Counted { file, progress: Arc::clone(&progress) };
+        files.push(PlayReader::new(counted).map_err(|error| error.with("file", path.display()))?);
     }
     let store = ssmd_storage::open(&StoreSpec::parse(&args.store.store)?, Path::new("."))?;
     let clock: Arc<dyn ssmd_core::Clock> = match args.day {
@@ -32,6 +40,7 @@ pub(super) async fn run(args: &Import) -> Outcome {
     let origin = Origin::new_random();
     let options = import::Options { feed: feed.clone(), origin, compression: Default::default() };
     let summary = import::import(store, files, options, clock, Metrics::new()).await?;
+    drop(progress);
     if summary.entries == 0 {
         return Err(Error::new(ErrorKind::Invalid, "import")
             .detail("there is no frame in these files")
@@ -45,12 +54,26 @@ pub(super) async fn run(args: &Import) -> Outcome {
         }))?;
     } else {
         out.line(format_args!(
-            "{} entries into {} objects, {} commits, as origin {origin}",
+            "{} entries into {}, {}, as origin {origin}",
             grouped(summary.entries),
-            grouped(summary.objects),
-            grouped(summary.commits),
+            plural(summary.objects, "object"),
+            plural(summary.commits, "commit"),
         ))?;
     }
     out.flush()?;
     Ok(Exit::Ok)
+}
+
+/// A file that says how much of it was read.
+struct Counted {
+    file: File,
+    progress: Arc<Progress>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.progress.add(read as u64);
+        Ok(read)
+    }
 }

@@ -7,7 +7,7 @@ use super::archive;
 use crate::cli::Ls;
 use crate::exit::Exit;
 use crate::output::{Out, Outcome, Stopped};
-use crate::status::{bytes, grouped};
+use crate::status::{bytes, grouped, plural};
 
 /// Lists what an archive holds.
 pub(super) async fn run(args: &Ls) -> Outcome {
@@ -36,10 +36,10 @@ fn days(archive: &Archive, feeds: &[FeedName], json: bool, out: &mut Out) -> Res
             let (frames, size) = (sum(|object| object.frames), sum(|object| object.bytes));
             if !json {
                 out.line(format_args!(
-                    "{feed}  {day}  {:>15} frames  {:>10}  {} objects",
+                    "{feed}  {day}  {:>15} frames  {:>10}  {}",
                     grouped(frames),
                     bytes(size),
-                    objects.len()
+                    plural(objects.len() as u64, "object")
                 ))?;
             }
             rows.push(serde_json::json!({

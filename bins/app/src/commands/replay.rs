@@ -1,54 +1,75 @@
-//! `ssmd replay`: a day decoded again, at its own pace, a multiple of it, or at once.
+//! `ssmd replay`: the archive decoded again, at its own pace, a multiple of it, or at once.
 
 use std::time::Duration;
 
 use ssmd_core::codec;
 use ssmd_core::{
-    Clock, Error, ErrorKind, FeedName, Output, Record, RecordType, Symbol, SystemClock, Timestamp,
+    Clock, DecodeCounts, Error, ErrorKind, FeedName, Output, Record, RecordType, Symbol, SystemClock,
+    Timestamp,
 };
-use ssmd_storage::Selection;
 
-use super::archive;
+use super::archive::{self, Chosen};
 use crate::cli::{RecordFormat, Replay, Speed};
 use crate::exit::Exit;
 use crate::output::{Out, Outcome, Stopped};
+use crate::progress::Progress;
 
-/// Decodes a day and prints its records.
+/// Decodes what was asked for, from the beginnings of its sessions, and prints its records.
 pub(super) async fn run(args: &Replay) -> Outcome {
     let wanted = Wanted::new(args)?;
-    let archive = archive::open(&args.store).await?;
-    let feed = archive::feed(&archive, &args.feed)?;
-    archive::day(&archive, &feed, args.day)?;
+    let Chosen { archive, feed, selection } = archive::choose(&args.part).await?;
     let mut decoders = archive::decoders(&feed)?;
-    let mut entries = archive.entries(&feed, Selection::day(args.day));
+    let segments = archive.segments_with_beginnings(&feed, &selection);
+    let all = segments.iter().map(|(_, object)| object.entries).sum();
+    let progress = Progress::beside_output("decoded", all);
+    let mut entries = archive.read(segments);
     let clock = SystemClock::new();
     let (mut pace, mut printer) = (Pace::new(args.speed), Printer::new(args.format, feed));
-    let mut outputs = Vec::new();
+    let (mut outputs, mut lead) = (Vec::new(), None);
     while let Some(batch) = entries.next_batch().await? {
+        progress.add(batch.len() as u64);
         for entry in &batch {
-            if let Some(wait) = pace.wait(entry.at, &clock) {
+            let shown = selection.contains(entry);
+            if shown && let Some(wait) = pace.wait(entry.at, &clock) {
                 printer.out.flush()?;
                 clock.sleep(wait).await;
             }
-            if let Err(error) = decoders.push(entry, &mut outputs) {
+            if shown && lead.is_none() {
+                lead = Some(decoders.counts());
+            }
+            if let Err(error) = decoders.push(entry, &mut outputs)
+                && shown
+            {
                 tracing::warn!(%error, entry = %entry.id, "not decoded");
             }
             for output in outputs.drain(..) {
                 match output {
-                    Output::Record(record) if wanted.wants(&record) => printer.print(&record)?,
+                    Output::Record(record) if shown && wanted.wants(&record) => printer.print(&record)?,
                     Output::Record(_) | Output::Resync(_) => {}
                 }
             }
         }
     }
     printer.out.flush()?;
-    let counts = decoders.counts();
+    let counts = since(decoders.counts(), lead.unwrap_or_default());
     tracing::info!(frames = counts.frames, records = counts.records, "replayed");
     if args.format == RecordFormat::None {
         printer.out.json(&counts)?;
         printer.out.flush()?;
     }
     Ok(Exit::Ok)
+}
+
+/// What was counted since the lead-in: the sessions' beginnings, which nobody asked for.
+fn since(all: DecodeCounts, lead: DecodeCounts) -> DecodeCounts {
+    DecodeCounts {
+        frames: all.frames - lead.frames,
+        records: all.records - lead.records,
+        unknown: all.unknown - lead.unknown,
+        malformed: all.malformed - lead.malformed,
+        books_verified: all.books_verified - lead.books_verified,
+        books_failed: all.books_failed - lead.books_failed,
+    }
 }
 
 /// Which records to print.

@@ -1,7 +1,5 @@
 //! `ssmd tail` and `ssmd status`: talking to what runs in a data folder.
 
-use std::time::Duration;
-
 use ssmd_core::{Clock, Error, ErrorKind, SystemClock};
 
 use crate::cli;
@@ -48,13 +46,22 @@ pub(super) async fn status(args: &cli::Running) -> Outcome {
         }
         let status: Status = serde_json::from_str(&line)
             .map_err(|cause| Error::new(ErrorKind::Corrupt, "read status").because(cause))?;
-        let since = Duration::from_secs(status.seconds as u64);
         out.line(format_args!(
-            "{} {} · {} · {since:?} · {}",
-            status.role, status.version, status.environment, status.store
+            "{} {} · {} · {}{} · {}",
+            status.role,
+            status.version,
+            status.environment,
+            status.uptime(),
+            if status.stopping { " · stopping" } else { "" },
+            status.store,
         ))?;
         for feed in &status.feeds {
-            out.line(format_args!("  {}", feed.line()))?;
+            for line in feed.lines(&status.role) {
+                out.line(format_args!("  {}: {line}", feed.feed))?;
+            }
+            for refused in &feed.refused {
+                out.line(format_args!("  {}: refused {refused}", feed.feed))?;
+            }
         }
     }
     out.flush()?;

@@ -31,17 +31,21 @@ pub(crate) async fn run(args: Up, log_json: bool) -> Outcome {
 
 /// Runs a daemon and prints what it did.
 pub(crate) async fn record(plan: Plan) -> Outcome {
-    let json = plan.flags.json;
+    let (json, archives) = (plan.flags.json, plan.role != Role::Connector);
     let status = daemon::run(plan).await?;
     let mut out = Out::new();
     if json {
         out.json(&status)?;
     } else {
-        out.line(format_args!("{:.1} s, archive at {}", status.seconds, status.store))?;
+        out.line(format_args!("{:.1} s", status.seconds))?;
         for feed in &status.feeds {
-            out.line(feed.line())?;
+            for line in feed.lines(&status.role) {
+                out.line(format_args!("{}: {line}", feed.feed))?;
+            }
         }
-        out.line(format_args!("prove it: ssmd verify --store {}", status.store))?;
+        if archives {
+            out.line(format_args!("prove it: ssmd verify --store {}", status.store))?;
+        }
     }
     out.flush()?;
     Ok(Exit::Ok)

@@ -1,14 +1,13 @@
 //! `ssmd verify`: the proof.
 
-use std::io::{IsTerminal, Write};
-
 use ssmd_storage::verify::{self, Report};
 
 use super::archive;
 use crate::cli::Verify;
 use crate::exit::Exit;
 use crate::output::{Out, Outcome, Stopped};
-use crate::status::{bytes, grouped};
+use crate::progress::Progress;
+use crate::status::{bytes, grouped, plural};
 
 /// Proves an archive, or says what is wrong with it.
 pub(super) async fn run(args: &Verify) -> Outcome {
@@ -17,19 +16,15 @@ pub(super) async fn run(args: &Verify) -> Outcome {
         Some(name) => Some(name.parse()?),
         None => None,
     };
-    let show = std::io::stderr().is_terminal();
-    let progress = |progress: verify::Progress| {
-        if show {
-            eprint!("\r{} of {} objects", progress.done, progress.of);
-            // A terminal that cannot be flushed shows the progress late.
-            let _ = std::io::stderr().flush();
-        }
+    let mut line: Option<(Progress, u64)> = None;
+    let progress = |now: verify::Progress| {
+        let (line, before) = line.get_or_insert_with(|| (Progress::new("verified", now.of), 0));
+        line.add(now.done.saturating_sub(*before));
+        *before = now.done;
     };
     let report =
         verify::verify(store, feed.as_ref(), |feed| ssmd_feeds::decoder(feed).ok(), progress).await?;
-    if show {
-        eprint!("\r\x1b[K");
-    }
+    drop(line);
     let mut out = Out::new();
     if args.json {
         out.json(&report)?;
@@ -47,21 +42,24 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Stopped> {
     if report.errors > report.problems.len() as u64 {
         out.line(format_args!("✗ and {} more", grouped(report.errors - report.problems.len() as u64)))?;
     }
+    if report.commits == 0 && report.errors == 0 {
+        return out.line("the archive is empty: there is nothing to prove");
+    }
     let mark = if report.errors == 0 { "✓" } else { "✗" };
     out.line(format_args!(
-        "{mark} {} commits, {} objects ({}), {} entries, {} frames of {} sessions",
-        grouped(report.commits),
-        grouped(report.objects),
+        "{mark} {}, {} ({}), {}, {} of {}",
+        plural(report.commits, "commit"),
+        plural(report.objects, "object"),
         bytes(report.bytes),
-        grouped(report.entries),
-        grouped(report.frames),
-        grouped(report.sessions),
+        format_args!("{} entries", grouped(report.entries)),
+        plural(report.frames, "frame"),
+        plural(report.sessions, "session"),
     ))?;
     out.line(format_args!(
-        "{} books verified, {} failed; {} gaps known, {} entries lost; {} frames unknown, {} malformed; {} orphans",
+        "{} books verified, {} failed; {} known, {} entries lost; {} frames unknown, {} malformed; {} orphans",
         grouped(report.books_verified),
         grouped(report.books_failed),
-        grouped(report.gaps),
+        plural(report.gaps, "gap"),
         grouped(report.lost),
         grouped(report.unknown),
         grouped(report.malformed),
@@ -69,6 +67,6 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Stopped> {
     ))?;
     match report.errors {
         0 => out.line("everything that was recorded is there, unchanged"),
-        errors => out.line(format_args!("{} problems", grouped(errors))),
+        errors => out.line(format_args!("{}", plural(errors, "problem"))),
     }
 }

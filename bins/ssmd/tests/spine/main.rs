@@ -4,6 +4,7 @@
 
 mod metrics;
 mod restart;
+mod cli;
 mod rig;
 
 use std::collections::BTreeMap;
@@ -224,6 +225,34 @@ fn connector_and_archiver_do_the_same_in_two_processes() {
     drop(sim);
     let report = json(&["verify", "--store", &store_of(folder.path()), "--json"]);
     assert!(report["books_verified"].as_u64().unwrap() > 500, "{report}");
+    assert_eq!((&report["errors"], &report["books_failed"]), (&0.into(), &0.into()), "{report}");
+}
+
+#[test]
+fn a_second_signal_ends_at_once_and_the_next_start_archives_the_rest() {
+    let folder = tempdir().unwrap();
+    let (data, port) = (text_of(folder.path()), free_port());
+    let config = environment(folder.path(), port, "BTC/USD", 10);
+    let listen = format!("127.0.0.1:{port}");
+    let sim = Running::start(&mut ssmd(&["sim", "--listen", &listen, "--symbols", "BTC/USD"]));
+    let up = Running::start(ssmd(&["up", "-c", &config, "--data", &data]).env("SSMD_LOG", "warn"));
+    let status = || {
+        let said = run(&["status", "--data", &data, "--json"]);
+        said.status.success().then(|| serde_json::from_slice::<Value>(&said.stdout).unwrap())
+    };
+    until("frames", || status().filter(|now| now["feeds"][0]["durable"].as_u64() > Some(100)));
+    // A venue that hangs does not close, so the first signal alone would wait for it.
+    sim.signal("STOP");
+    up.signal("INT");
+    until("the draining", || status().filter(|now| now["stopping"] == true));
+    up.signal("INT");
+    let (ended, said) = up.end();
+    assert_eq!(ended.code(), Some(1), "{said}");
+    assert!(said.contains("the next start archives it"), "{said}");
+    drop(sim);
+    output(0, &["up", "-c", &config, "--data", &data, "--for", "1s"]);
+    let report = json(&["verify", "--store", &store_of(folder.path()), "--json"]);
+    assert!(report["entries"].as_u64() > Some(100), "{report}");
     assert_eq!((&report["errors"], &report["books_failed"]), (&0.into(), &0.into()), "{report}");
 }
 

@@ -14,7 +14,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// The program with these arguments.
 pub(crate) fn ssmd(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ssmd"));
-    command.args(arguments).stdin(Stdio::null()).env_remove("SSMD_LOG").env_remove("SSMD_DATA");
+    command.args(arguments).stdin(Stdio::null()).env("COLUMNS", "80");
+    for name in ["SSMD_LOG", "SSMD_DATA", "SSMD_STORE", "SSMD_CONFIG"] {
+        command.env_remove(name);
+    }
     command
 }
 
