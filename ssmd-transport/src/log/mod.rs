@@ -187,6 +187,7 @@ impl Log {
             active,
             sealed,
             retained_at,
+            begun: false,
         };
         let thread = std::thread::Builder::new()
             .name("ssmd-log".to_owned())
