@@ -24,11 +24,12 @@ const RENDERED_EVERY: usize = 1000;
 pub(crate) async fn hostile(rig: &mut Rig) -> Result<Outcome> {
     let mut tokens: HashMap<String, String> = HashMap::new();
     let (mut escapes, mut collisions) = (0, 0);
-    for at in 0..rig.rounds as usize {
+    while tokens.len() < rig.rounds as usize {
         let text = random_name(&mut rig.random);
         let Ok(symbol) = Symbol::new(&text) else { continue };
         let token = symbol.token();
-        let stays = stays(&token, &text) && (at % RENDERED_EVERY != 0 || one_label(&token));
+        let stays =
+            stays(&token, &text) && (!tokens.len().is_multiple_of(RENDERED_EVERY) || one_label(&token));
         escapes += usize::from(!stays);
         if let Some(before) = tokens.get(&token) {
             collisions += usize::from(*before != text);

@@ -101,11 +101,8 @@ pub(crate) async fn unreliable(rig: &mut Rig) -> Result<Outcome> {
     let (log, store) = (rig.path("log"), rig.path("store"));
     let mut tape = Tape::begin(&log, rig.clock.clone(), rig.random.random()).await?;
     let faults = Arc::new(AtomicU64::new(0));
-    for round in 0..rig.rounds {
+    for _ in 0..rig.rounds {
         tape.frames(FRAMES_A_ROUND).await?;
-        if round + 1 == rig.rounds {
-            tape.end().await?;
-        }
         let random = Mutex::new(StdRng::seed_from_u64(rig.random.random()));
         let (inner, faults) = (FileStore::open(&store)?, Arc::clone(&faults));
         let archiver = Archiver {
@@ -118,8 +115,6 @@ pub(crate) async fn unreliable(rig: &mut Rig) -> Result<Outcome> {
             covered: Arc::new(|_, _| Ok(())),
         };
         let stop = CancellationToken::new();
-        let last = round + 1 == rig.rounds;
-        let goal = tape.fed.last().map_or(0, |entry| entry.id.n);
         let (run, give_up) = (archiver.run(stop.clone()), rig.between(100, 900));
         let stopping = async {
             rig.pause(give_up).await;
@@ -128,12 +123,12 @@ pub(crate) async fn unreliable(rig: &mut Rig) -> Result<Outcome> {
         // A stop gives up on a store that goes on failing; what it leaves is for the next round.
         let (ended, ()) = tokio::join!(run, stopping);
         match ended {
-            Ok(_) if goal > 0 => {}
-            Err(error) if error.kind().is_transient() && !last => {}
-            Err(error) if error.kind().is_transient() => settle(rig, &log, &store).await?,
-            ended => drop(ended?),
+            Err(error) if !error.kind().is_transient() => return Err(error),
+            _ => {}
         }
     }
+    tape.end().await?;
+    settle(rig, &log, &store).await?;
     let Difference { lost, twice, changed } = compare(&entries(&store).await?, &tape.fed);
     let errors = number(&rig.verify(&store).await?, "errors");
     let value = format!(

@@ -13,7 +13,7 @@ use crate::rig::{Outcome, Rig};
 use crate::tape::{Tape, feed};
 
 /// Frames in the segment; it is torn at each of its bytes.
-const FRAMES: usize = 4;
+const FRAMES: usize = 1;
 const BATCH: NonZeroUsize = NonZeroUsize::new(1024).expect("positive");
 
 /// R12: the longest valid prefix must be there, and nothing else but holes that are named.
