@@ -32,6 +32,9 @@ pub struct Chain {
 
 /// Commits fetched at a time while a chain is loaded.
 const FETCHES: usize = 8;
+/// How often one commit is asked for. A chain is loaded whole or not at all: if one answer in five is lost and each
+/// commit were asked for once, a chain of a hundred would never be loaded.
+const FETCH_ATTEMPTS: u32 = 8;
 
 impl Chain {
     /// A chain without commits.
@@ -273,7 +276,14 @@ async fn last_commit(store: &dyn Store, origin: Origin) -> Result<Option<u64>> {
 
 pub(crate) async fn fetch(store: &dyn Store, origin: Origin, n: u64) -> Result<(Commit, Bytes)> {
     let path = commit_path(origin, n)?;
-    let bytes = store.get(&path, None).await.map_err(|error| match error.kind() {
+    let mut got = store.get(&path, None).await;
+    for _ in 1..FETCH_ATTEMPTS {
+        match &got {
+            Err(error) if error.kind().is_transient() => got = store.get(&path, None).await,
+            _ => break,
+        }
+    }
+    let bytes = got.map_err(|error| match error.kind() {
         ErrorKind::NotFound => Error::new(ErrorKind::Corrupt, "follow commits")
             .detail("a commit is missing")
             .with("path", &path)

@@ -17,8 +17,8 @@ use crate::pack::Step;
 
 /// The first wait after a failure; it doubles with each one.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// The longest wait after a failure: well below the five minutes within which entries shall be archived.
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// The longest wait after a failure, so that archiving goes on within five seconds of the store's recovery.
+const BACKOFF_MAX: Duration = Duration::from_secs(4);
 /// Attempts that are left once stopping has begun: the journal still has everything.
 const ATTEMPTS_AT_STOP: u32 = 5;
 

@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-pub mod recorder;
 pub mod recorded;
+pub mod recorder;
 pub mod toy;
 
 /// No test waits longer than this for anything.

@@ -133,7 +133,7 @@ impl Capture {
         if !self.is_open {
             self.is_open = true;
             (self.heard, self.sha256) = (note::Heard::default(), Sha256::new());
-            let open = note::Open { url: "test:".to_owned(), wanted: vec![] };
+            let open = note::Open { shard: None, url: "test:".to_owned(), wanted: vec![] };
             self.note(&mut batch, self.session, EntryKind::Open, &open);
         }
         // Equal lengths let the entries of one attempt lie where those of another did.
@@ -143,7 +143,7 @@ impl Capture {
         }
         if random.percent(30) {
             let sessions = [(self.session, self.heard)].into();
-            self.note(&mut batch, 0, EntryKind::Tick, &note::Tick { sessions });
+            self.note(&mut batch, 0, EntryKind::Tick, &note::Tick { sessions, last: None });
         }
         if random.percent(5) {
             let sha256 = hex(&self.sha256.clone().finalize());

@@ -197,6 +197,7 @@ impl Log {
             active,
             sealed,
             retained_at,
+            begun: false,
         };
         (Self(Arc::new(Handle { shared, position, thread: Mutex::new(None) })), writer)
     }

@@ -269,6 +269,15 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner);
     }
 
+    /// Waits so long, and says whether the log is to be closed; at once if it is. As in [`Shared::pause`], the
+    /// machine's time.
+    pub(super) fn closes_within(&self, time: Duration) -> bool {
+        let open = |queue: &mut Queue| matches!(queue.state, State::Open | State::Full);
+        let waited = self.wake.wait_timeout_while(self.queue(), time, open);
+        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !open(&mut queue)
+    }
+
     /// Gives room back that a batch took.
     pub(super) fn release(&self, cost: usize) {
         self.room.add_permits(cost);

@@ -261,27 +261,45 @@ async fn what_a_failed_sync_left_is_written_again_before_it_is_synced_again() {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_what_it_cannot_keep_and_goes_on_when_there_is_room() {
+async fn what_was_taken_waits_for_room_on_a_full_disk() {
     for segment_bytes in [1, LOG_BYTES] {
         let mut harness = OnTemporary::new(segment_bytes).await;
         let log = harness.log.clone().unwrap();
-        let bytes = log.bytes();
         harness.disk.is_full.store(true, Ordering::SeqCst);
-        for _ in 0..3 {
-            // The disk says that it has room and then has not: the batch is refused when it is written.
-            let answer =
-                log.append(vec![entry(log.origin(), 3), entry(log.origin(), 4)]).await.unwrap().await;
-            assert_eq!(answer.unwrap_err().kind(), ErrorKind::Full);
-            assert_eq!((log.bytes(), log.durable()), (bytes, 1));
-        }
+        let mut waiting = Box::pin(log.append(vec![entry(log.origin(), 2)]).await.unwrap());
+        let behind = log.append(vec![entry(log.origin(), 3)]).await.unwrap();
+        // Longer than the writer waits before it tries again.
+        assert!(tokio::time::timeout(LONGER_THAN_A_LOOK, &mut waiting).await.is_err());
+        assert_eq!(log.durable(), 1);
         harness.disk.is_full.store(false, Ordering::SeqCst);
-        log.append(vec![entry(log.origin(), 2)]).await.unwrap().await.unwrap();
-        assert_eq!(read_all(&log).await, [1, 2]);
+        waiting.await.unwrap();
+        behind.await.unwrap();
+        assert_eq!(read_all(&log).await, [1, 2, 3]);
         log.close().await.unwrap();
         drop(log);
         let log = harness.open_log().await.unwrap();
         assert!(log.position().clean);
-        assert_eq!(read_all(&log).await, [1, 2, 3]);
+        assert_eq!(read_all(&log).await, [1, 2, 3, 4]);
+    }
+}
+
+/// More than one look of the writer for room.
+const LONGER_THAN_A_LOOK: Duration = Duration::from_millis(200);
+
+#[tokio::test]
+async fn a_log_that_is_closed_on_a_full_disk_refuses_what_waits() {
+    for segment_bytes in [1, LOG_BYTES] {
+        let mut harness = OnTemporary::new(segment_bytes).await;
+        let log = harness.log.clone().unwrap();
+        harness.disk.is_full.store(true, Ordering::SeqCst);
+        let pending = log.append(vec![entry(log.origin(), 2)]).await.unwrap();
+        log.close().await.unwrap();
+        assert_eq!(pending.await.unwrap_err().kind(), ErrorKind::Full);
+        drop(log);
+        harness.disk.is_full.store(false, Ordering::SeqCst);
+        let log = harness.open_log().await.unwrap();
+        assert!(log.position().clean);
+        assert_eq!(read_all(&log).await, [1, 2]);
     }
 }
 

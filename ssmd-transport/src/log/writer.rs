@@ -25,6 +25,9 @@ const RETAIN_PAUSE: Duration = Duration::from_secs(1);
 /// Space that must be free, besides what is to be written, before a log that found the disk full takes entries.
 const FREE_BYTES_MIN: u64 = 1024 * 1024;
 
+/// How often a full disk is looked at while what was taken waits for room.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(50);
+
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) feed: FeedName,
@@ -37,6 +40,8 @@ pub(super) struct Writer {
     pub(super) active: Option<Active>,
     pub(super) sealed: VecDeque<Sealed>,
     pub(super) retained_at: Duration,
+    /// Whether the epoch's own entry is durable. Until then a full disk refuses the opening; later it is waited for.
+    pub(super) begun: bool,
 }
 
 /// The segment that is written to.
@@ -61,17 +66,24 @@ impl Writer {
         let mut buffer = Vec::new();
         loop {
             let work = self.shared.take(&mut buffer);
-            if !self.turn(&buffer, work) {
+            let written = self.write_when_there_is_room(&buffer, &work);
+            if !self.settle(&buffer, work, written) {
                 return;
             }
             self.shared.pause(self.shared.options.sync_pause);
         }
     }
 
-    /// Does what was taken from the queue; `false` once the log has ended.
-    pub(super) fn turn(&mut self, buffer: &[u8], mut work: Work) -> bool {
+    /// Does what was taken from the queue, without waiting for anything; `false` once the log has ended.
+    pub(super) fn turn(&mut self, buffer: &[u8], work: Work) -> bool {
+        let written = self.write(buffer, &work);
+        self.settle(buffer, work, written)
+    }
+
+    /// Tells everyone what became of what was taken; `false` once the log has ended.
+    fn settle(&mut self, buffer: &[u8], mut work: Work, written: Result<(), Failure>) -> bool {
         let waiting = std::mem::take(&mut work.waiting);
-        match self.write(buffer, &work) {
+        match written {
             Ok(()) => {
                 for done in waiting {
                     // A pending that was dropped does not want to know.
@@ -103,6 +115,41 @@ impl Writer {
         }
         self.retain_if_due();
         true
+    }
+
+    /// What was taken is not refused because the disk is full: it waits, the queue behind it fills up, and whoever
+    /// appends then waits or goes on without. Only closing does not wait.
+    fn write_when_there_is_room(&mut self, buffer: &[u8], work: &Work) -> Result<(), Failure> {
+        let mut waited = false;
+        loop {
+            let error = match self.write(buffer, work) {
+                Err(Failure::Full(error)) if self.begun && work.closing.is_none() => error,
+                done => {
+                    self.begun |= done.is_ok();
+                    return done;
+                }
+            };
+            if !waited {
+                tracing::warn!(path = %self.shared.dir.display(), %error, "the disk is full; the log waits for room");
+            }
+            waited = true;
+            if !self.wait_for_room(buffer.len() as u64) {
+                return Err(Failure::Full(error));
+            }
+        }
+    }
+
+    /// `false` if the log is to be closed before there is any.
+    fn wait_for_room(&mut self, need: u64) -> bool {
+        while !self.shared.closes_within(LOOK_FOR_ROOM_EVERY) {
+            let covered = self.covered();
+            self.retain(covered, need);
+            let free = self.disk.free_bytes(&self.shared.dir);
+            if free.is_ok_and(|free| free >= need.saturating_add(FREE_BYTES_MIN)) {
+                return true;
+            }
+        }
+        false
     }
 
     fn write(&mut self, buffer: &[u8], work: &Work) -> Result<(), Failure> {

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod cli;
 mod metrics;
 mod restart;
-mod cli;
 mod rig;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,219 @@
+//! R02 and R03: power cuts, on an ext4 disk that is shut down without writing anything more.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rand::RngExt;
+use serde_json::Value;
+use ssmd_core::{Clock, Entry, EntryKind, Error, FrameKind, Result, SessionId, Tasks, Timestamp};
+use ssmd_transport::log::covered;
+
+use super::connector::exchange;
+use crate::disk::Disk;
+use crate::record::{compare, entries};
+use crate::rig::{Outcome, Rig, free_port, number};
+use crate::tail::Tail;
+use crate::tape::{Tape, feed};
+
+/// The disk's size: what the longest form writes, and room.
+const DISK_MIB: u64 = 512;
+const FRAMES_A_ROUND: usize = 900;
+/// Messages a second of the simulated market.
+const RATE: u32 = if cfg!(debug_assertions) { 3000 } else { 20_000 };
+/// What may be lost of a feed, beside what one sync takes: the pause between syncs, and the way to the disk.
+const LOST_MS_MAX: f64 = 10.0;
+/// How often the disk's own sync is measured.
+const PROBE_EVERY: Duration = Duration::from_millis(20);
+const PROBE_STOPS_WITHIN: Duration = Duration::from_secs(10);
+
+fn no_disk(error: &Error) -> Outcome {
+    Outcome::NotRun(format!("no ext4 on a loop device here, which root could mount ({})", error.report()))
+}
+
+/// R02: the archiver's store loses power, its log does not. What the log was told is archived must be readable.
+pub(crate) async fn store(rig: &mut Rig) -> Result<Outcome> {
+    let disk = match Disk::ext4(rig, "disk", DISK_MIB) {
+        Ok(disk) => disk,
+        Err(error) => return Ok(no_disk(&error)),
+    };
+    let (data, store) = (rig.path("data"), disk.path().join("store"));
+    let config = rig.environment("environment.yaml", 1, &store)?;
+    let log = data.join("log").join(feed().as_str());
+    let mut tape = Tape::begin(&log, rig.clock.clone(), rig.random.random()).await?;
+    let (mut lost, mut damage, mut told) = (0, 0, 0);
+    for _ in 0..rig.rounds {
+        tape.frames(FRAMES_A_ROUND).await?;
+        let knife = disk.knife()?;
+        let archiver = rig.archiver(&config, &data, &[])?;
+        let time = rig.between(60, 400);
+        rig.pause(time).await;
+        knife.cut()?;
+        drop(archiver);
+        disk.restart()?;
+        let through = covered(&log)?.map_or(0, |(_, n)| n);
+        told += u32::from(through > 0);
+        let fed = tape.fed.iter().filter(|entry| entry.id.n <= through);
+        if through > 0 {
+            lost += compare(&entries(&store).await?, fed).lost;
+            damage += number(&rig.verify(&store).await?, "errors");
+        }
+    }
+    tape.end().await?;
+    rig.archive_rest(&config, &data).await?;
+    let after = compare(&entries(&store).await?, &tape.fed);
+    damage += number(&rig.verify(&store).await?, "errors");
+    let value = format!(
+        "{lost} covered entries lost, {damage} damage, {} lost and {} twice when all was archived; {} cuts, {told} of \
+         them after the log was told, {} entries",
+        after.lost,
+        after.twice,
+        rig.rounds,
+        tape.fed.len(),
+    );
+    Ok(Outcome::Ran { value, ok: lost == 0 && damage == 0 && after.none() })
+}
+
+/// What the cuts of R03 have cost.
+#[derive(Default)]
+struct Cost {
+    /// Entries that a reader of the log had been shown and that are gone.
+    durable: u64,
+    /// The worst cut, in milliseconds of the feed, and what was allowed for it.
+    worst: (f64, f64),
+    /// Cuts that cost more than they may.
+    beyond: u32,
+    seen: usize,
+}
+
+/// R03: log and store lose power together, under a running feed.
+pub(crate) async fn node(rig: &mut Rig) -> Result<Outcome> {
+    let disk = match Disk::ext4(rig, "disk", DISK_MIB) {
+        Ok(disk) => disk,
+        Err(error) => return Ok(no_disk(&error)),
+    };
+    let (data, store, port) = (disk.path().join("data"), disk.path().join("store"), free_port()?);
+    let config = rig.environment("environment.yaml", port, &store)?;
+    let sent = rig.path("sent.jsonl");
+    let mut sim = exchange(rig, port, RATE, &["--log", &sent.to_string_lossy()]).await?;
+    let log = data.join("log").join(feed().as_str());
+    let folder = data.to_string_lossy().into_owned();
+    let (mut seen, mut cost) = (Vec::new(), Cost::default());
+    for _ in 0..rig.rounds {
+        let probe = Probe::start(disk.path(), Arc::clone(&rig.clock))?;
+        let tail = Tail::watch(&log, rig.clock.clone(), seen);
+        let knife = disk.knife()?;
+        let up = rig.start("ssmd", &["up", "-c", &config, "--data", &folder])?;
+        let time = rig.between(1200, 2600);
+        rig.pause(time).await;
+        let cut = knife.cut()?;
+        drop(up);
+        let sync = probe.stop().await?;
+        seen = tail.stop().await?;
+        disk.restart()?;
+        // What stands in the log when it is opened again is what the cut has left.
+        rig.start("ssmd", &["up", "-c", &config, "--data", &folder, "--for", "300ms"])?
+            .ends_well(rig)
+            .await?;
+        let archived = entries(&store).await?;
+        cost.count(&archived, &seen, cut, sync);
+    }
+    sim.stop(rig).await?;
+    let report = rig.verify(&store).await?;
+    let (errors, unlike) = (number(&report, "errors"), unlike_sent(&entries(&store).await?, &sent)?);
+    let value = format!(
+        "{} of {} durable entries lost, {} ms of feed lost at most ({} ms allowed: 10 ms and the disk's sync), {} cuts \
+         beyond what is allowed, {unlike} sessions that are no prefix of what was sent, {errors} errors; {} cuts at \
+         {RATE} messages/s",
+        cost.durable,
+        cost.seen,
+        cost.worst.0.round(),
+        cost.worst.1.round(),
+        cost.beyond,
+        rig.rounds,
+    );
+    let ok = cost.durable == 0 && cost.beyond == 0 && unlike == 0 && errors == 0 && cost.seen > 0;
+    Ok(Outcome::Ran { value, ok })
+}
+
+impl Cost {
+    fn count(&mut self, archived: &[Entry], seen: &[Entry], cut: Timestamp, sync: Duration) {
+        let difference = compare(archived, seen);
+        self.durable += difference.lost + difference.changed;
+        self.seen = seen.len();
+        let last = archived.iter().filter(|entry| is_received(entry) && entry.at <= cut).map(|e| e.at).max();
+        let lost = cut.since(last.unwrap_or_default()).as_secs_f64() * 1000.0;
+        let allowed = LOST_MS_MAX + sync.as_secs_f64() * 1000.0;
+        self.beyond += u32::from(lost > allowed);
+        if lost > self.worst.0 {
+            self.worst = (lost, allowed);
+        }
+    }
+}
+
+fn is_received(entry: &Entry) -> bool {
+    matches!(entry.kind, EntryKind::Frame(kind) if kind != FrameKind::Sent)
+}
+
+/// Sessions whose frames are not the first ones of a connection, in order.
+fn unlike_sent(archived: &[Entry], sent: &Path) -> Result<usize> {
+    let text = std::fs::read_to_string(sent).map_err(|cause| Error::io("read what was sent", cause))?;
+    let mut connections: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let raw = line["raw"].as_str().unwrap_or_default().to_owned();
+        connections.entry(line["c"].as_u64().unwrap_or(0)).or_default().push(raw);
+    }
+    let mut sessions: BTreeMap<SessionId, Vec<&[u8]>> = BTreeMap::new();
+    for entry in archived.iter().filter(|entry| is_received(entry)) {
+        sessions.entry(entry.session).or_default().push(&entry.payload);
+    }
+    let mut left = connections.into_values();
+    let begins_with = |sent: &[String], got: &[&[u8]]| {
+        sent.len() >= got.len() && sent.iter().zip(got).all(|(sent, got)| sent.as_bytes() == *got)
+    };
+    Ok(sessions.values().filter(|got| !left.any(|sent| begins_with(&sent, got))).count())
+}
+
+/// Measures the disk's own `fdatasync` beside what is measured.
+struct Probe {
+    tasks: Tasks,
+    worst_ns: Arc<AtomicU64>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Probe {
+    fn start(disk: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+        let file = File::create(disk.join("probe")).map_err(|cause| Error::io("measure disk", cause))?;
+        let worst_ns = Arc::new(AtomicU64::new(0));
+        let mut tasks = Tasks::new();
+        let (stop, worst, time) = (tasks.token(), Arc::clone(&worst_ns), Arc::clone(&clock));
+        tasks.spawn("measure disk", async move {
+            let file = Arc::new(file);
+            while !stop.is_cancelled() {
+                let (file, before) = (Arc::clone(&file), time.elapsed());
+                let synced = tokio::task::spawn_blocking(move || {
+                    (&*file).write_all(&[0; 4096]).and_then(|()| file.sync_data())
+                });
+                if !matches!(synced.await, Ok(Ok(()))) {
+                    // The power is gone.
+                    return Ok(());
+                }
+                let took = time.elapsed().saturating_sub(before);
+                worst.fetch_max(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                time.sleep(PROBE_EVERY).await;
+            }
+            Ok(())
+        });
+        Ok(Self { tasks, worst_ns, clock })
+    }
+
+    /// The longest sync.
+    async fn stop(self) -> Result<Duration> {
+        self.tasks.stop(PROBE_STOPS_WITHIN, self.clock).await?;
+        Ok(Duration::from_nanos(self.worst_ns.load(Ordering::Relaxed)))
+    }
+}
