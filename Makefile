@@ -1,5 +1,5 @@
 # What people type. CI types the same (.ci/run).
-.PHONY: test bench package
+.PHONY: test bench package fuzz
 SHELL := /bin/bash
 # Runs a command and says how long it took.
 timed = began=$$SECONDS; $(1) && echo "-- $(1): $$((SECONDS - began))s"
@@ -14,6 +14,11 @@ test:
 # Prints every figure beside its limit.
 bench:
 	cargo bench --workspace
+
+# Fuzzes coverage-guided, SECONDS for each target: `make fuzz`, or `make fuzz TARGET=kraken_decode SECONDS=600`.
+SECONDS ?= 60
+fuzz:
+	scripts/fuzz $(SECONDS) $(TARGET)
 
 # Builds the packages that `cargo publish` would upload.
 package:

@@ -78,14 +78,25 @@ impl Decimal {
         self.0.is_sign_negative() && !self.0.is_zero()
     }
 
-    /// The exact sum, or `None` if it cannot be held.
+    /// The exact sum, with the digits of whichever has more after the point, or `None` if these cannot be held.
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.0.checked_add(other.0).map(Self)
+        let scale = self.scale().max(other.scale());
+        Self::exact(self.mantissa_at(scale)?.checked_add(other.mantissa_at(scale)?)?, scale)
     }
 
-    /// The exact difference, or `None` if it cannot be held.
+    /// The exact difference, likewise, or `None` if it cannot be held.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
-        self.0.checked_sub(other.0).map(Self)
+        let scale = self.scale().max(other.scale());
+        Self::exact(self.mantissa_at(scale)?.checked_sub(other.mantissa_at(scale)?)?, scale)
+    }
+
+    /// The digits as they would be with more of them after the point, or `None` if these are too many.
+    fn mantissa_at(self, scale: u32) -> Option<i128> {
+        self.mantissa().checked_mul(10_i128.pow(scale - self.scale()))
+    }
+
+    fn exact(mantissa: i128, scale: u32) -> Option<Self> {
+        rust_decimal::Decimal::try_from_i128_with_scale(mantissa, scale).ok().map(Self)
     }
 }
 
@@ -250,6 +261,19 @@ mod tests {
         assert!(Decimal::parse(b"1e9999").is_err());
         assert!(Decimal::parse(b"1e-29").is_err());
         assert!(Decimal::parse(&[b'1'; 10_000]).is_err());
+    }
+
+    #[test]
+    fn a_sum_that_has_too_many_digits_is_none_and_not_rounded() {
+        let number = |text: &str| text.parse::<Decimal>().unwrap();
+        let largest = number("79228162514264337593543950335");
+        for small in ["0.1", "0.5", "1"] {
+            assert_eq!(largest.checked_add(number(small)), None, "{small}");
+            assert_eq!(number(&format!("-{largest}")).checked_sub(number(small)), None, "{small}");
+        }
+        assert_eq!(number("1e-28").checked_add(number("100")), None);
+        let sum = number("0.10").checked_add(number("0.9")).unwrap();
+        assert_eq!((sum.to_string(), sum.checked_sub(sum)), ("1.00".to_owned(), Some(Decimal::ZERO)));
     }
 
     #[test]

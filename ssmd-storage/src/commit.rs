@@ -175,7 +175,10 @@ impl Commit {
         }
         let listed = self.checkpoint.iter().flat_map(|checkpoint| &checkpoint.objects);
         for object in self.added.iter().chain(listed) {
-            let _: ObjectPath = object.path.parse()?;
+            object
+                .path
+                .parse::<ObjectPath>()
+                .map_err(|cause| corrupt("an object's path is none").because(cause))?;
             let dense = object.first > 0
                 && object.last >= object.first
                 && object.last - object.first + 1 == object.entries
@@ -207,4 +210,19 @@ fn is_whole(bytes: &[u8]) -> bool {
 
 fn corrupt(detail: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, "read commit").detail(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_none_makes_a_commit_corrupt_and_not_invalid() {
+        let document = br#"{"ssmd":"commit","v":1,"feed":"kraken","origin":"09090909090909090909090909090909","n":1,
+            "previous":null,"made_at":7,"by":"ssmd","added":[{"path":"../a","bytes":4,"sha256":"","first":1,"last":2,
+            "day":"2024-10-04","entries":2,"frames":1,"sessions":[1],"earliest":1,"latest":2,"plain_bytes":9}],
+            "removed":[],"lost":[],"coverage":[[1,2]]"#;
+        let whole = [document, CHECK, sha256(document).as_bytes(), CHECK_END].concat();
+        assert_eq!(Commit::decode(&whole).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
 }

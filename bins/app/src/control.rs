@@ -25,9 +25,9 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) const ROLES: [&str; 3] = ["up", "connector", "archiver"];
 
 /// What can be asked.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Request {
+pub enum Request {
     /// One line: a [`Status`].
     Status,
     /// Records as they are decoded, one line each, whose subjects match the filter.
@@ -44,6 +44,17 @@ pub(crate) enum Request {
     },
     /// Drains and stops, as SIGTERM does.
     Stop,
+}
+
+impl Request {
+    /// Reads a request's line.
+    ///
+    /// # Errors
+    /// `Invalid` if it is none.
+    pub fn parse(line: &str) -> Result<Self> {
+        serde_json::from_str(line)
+            .map_err(|cause| Error::new(ErrorKind::Invalid, "read control request").because(cause))
+    }
 }
 
 /// What runs, as seen by the socket.
@@ -136,8 +147,8 @@ async fn answer(socket: UnixStream, what: Arc<dyn Controlled>) -> Result<()> {
     let mut line = String::new();
     let mut read = BufReader::new(read.take(REQUEST_BYTES_MAX));
     read.read_line(&mut line).await.map_err(|cause| Error::io("read control request", cause))?;
-    let reply = match serde_json::from_str(&line) {
-        Err(cause) => Err(Error::new(ErrorKind::Invalid, "read control request").because(cause)),
+    let reply = match Request::parse(&line) {
+        Err(error) => Err(error),
         Ok(Request::Status) => Ok(json_line(&what.status().await)),
         Ok(Request::Stop) => {
             what.stop();

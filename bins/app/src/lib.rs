@@ -24,6 +24,7 @@ mod simulated;
 pub mod status;
 mod view;
 
+pub use control::Request;
 use daemon::{Plan, Role};
 pub use exit::Exit;
 use output::Outcome;

@@ -118,7 +118,7 @@ impl<'s> Log<'s> {
             message: draft.message,
             line,
             column,
-            span: draft.span,
+            span: self.source.within(draft.span),
             expected: draft.expected,
             nearest: draft.nearest,
             excerpt: Excerpt::default(),

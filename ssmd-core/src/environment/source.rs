@@ -82,6 +82,11 @@ impl Source {
         self.line_of(self.inside(at)) + 1
     }
 
+    /// The part of a span that lies in the document: what is missing at its end has no bytes.
+    pub(super) fn within(&self, span: Span) -> Span {
+        Span::new(span.start.min(self.text.len()), span.end.min(self.text.len()))
+    }
+
     /// The line of a span's start, cut to what fits a terminal, harmless to print, with `hidden` masked.
     pub(super) fn excerpt(&self, span: Span, hidden: &[Span]) -> Excerpt {
         let start = self.inside(span.start);

@@ -47,12 +47,20 @@ fn answered(text: &[u8]) -> Result<Environment, Problems> {
         for problem in &problems.problems {
             assert!((1..=lines).contains(&problem.line), "line {} of {lines}: {problem:?}", problem.line);
             assert!(problem.column >= 1 && problem.span.start <= problem.span.end, "{problem:?}");
+            assert!(problem.span.end <= text.len(), "a span behind the end: {problem:?}");
         }
         let printed = problems.to_string();
         assert!(printed.chars().all(|c| c == '\n' || !c.is_control()), "{printed:?}");
         assert!(problems.to_json().is_object());
     }
     answer
+}
+
+#[test]
+fn a_document_that_breaks_off_has_no_problem_behind_its_end() {
+    for text in ["spec4 {-feeds: {kraken: {sy", "a: [", "{", "", "\"", "a: |\n", "\u{feff}"] {
+        let _ = answered(text.as_bytes());
+    }
 }
 
 fn timed(text: &[u8]) -> (Duration, Result<Environment, Problems>) {

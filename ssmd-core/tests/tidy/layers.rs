@@ -91,6 +91,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "ssmd-signals", may: &["ssmd-core", "ssmd-meta"], tests_may: SPINE, never: FOREIGN_FACES },
     Layer { name: "ssmd-echidna", may: &["ssmd-core"], tests_may: SPINE, never: &["pyo3"] },
     Layer { name: "ssmd-py", may: EVERYTHING, tests_may: &[], never: &["cxx"] },
+    Layer { name: "ssmd-fuzz", may: EVERYTHING, tests_may: &[], never: FOREIGN_FACES },
     Layer { name: "ssmd-examples", may: SPINE, tests_may: &[], never: FOREIGN_FACES },
     Layer {
         name: "ssmd-app",

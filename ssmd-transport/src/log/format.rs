@@ -154,6 +154,8 @@ impl Header {
         };
         if header.first <= before.n || header.first > N_MAX {
             Err("the header's numbers contradict one another")
+        } else if header.encode() != bytes {
+            Err("the header says what this version does not know")
         } else {
             Ok(header)
         }
@@ -295,4 +297,27 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 pub(super) fn i64_at(bytes: &[u8], at: usize) -> i64 {
     i64::from_le_bytes(array(bytes, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_with_something_in_its_zeros_is_refused() {
+        let before = Tip { n: 11, session: 1, day: Day::from_days(20_000), last: None };
+        let feed = FeedName::new("kraken").unwrap();
+        let created = Timestamp::from_nanos(9);
+        let header =
+            Header { origin: Origin::from_bytes([7; 16]), feed, first: 12, epoch: 2, created, before };
+        assert_eq!(Header::decode(&header.encode()), Ok(header.clone()));
+        // The header's length, an unknown flag, a last entry that is not there, the length and the end of the name.
+        for at in [10, 13, 80, 71, 111, 150, 170] {
+            let mut bytes = header.encode();
+            bytes[at] ^= 64;
+            let crc = crc32c(&bytes[..HEADER_BYTES - 4]);
+            bytes[HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+            assert!(Header::decode(&bytes).is_err(), "{at}");
+        }
+    }
 }
