@@ -189,7 +189,7 @@ proptest! {
         let (mut protocol, mut send, mut venue) = (protocol(), Vec::new(), Venue::default());
         let (mut second, mut topics) = (0, Vec::new());
         let calm = std::iter::repeat_n((0, false, false, false), 200);
-        for (mask, change, hears, answers) in turns.into_iter().map(|(m, c, h, a)| (m, c, h, a)).chain(calm) {
+        for (mask, change, hears, answers) in turns.into_iter().chain(calm) {
             second += 1;
             let now = seconds(second);
             let is_calm = mask == 0 && !change;
