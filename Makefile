@@ -11,6 +11,8 @@ test:
 # Prints every figure beside its limit.
 bench:
 	cargo bench --workspace
+	cargo build --workspace --locked --release
+	target/release/ssmd bench
 
 # Builds the packages that `cargo publish` would upload.
 package:
