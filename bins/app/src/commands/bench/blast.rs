@@ -14,6 +14,9 @@ use tokio_tungstenite::tungstenite;
 /// Bytes of one write when frames are written together.
 const WRITE_BYTES: usize = 64 * 1024;
 
+/// How a close frame of a client begins.
+const CLOSE: u8 = 0x88;
+
 /// What to send.
 #[derive(Clone, Debug)]
 pub(super) struct Load {
@@ -86,10 +89,9 @@ fn serve(
     began.get_or_init(|| clock.elapsed());
     let sent = if load.apart { send_apart(stream, load) } else { send_together(stream, load) };
     sent?;
-    stream.shutdown(std::net::Shutdown::Write)?;
-    // What the client still says is of no interest, but its end is.
+    // What the client still says is of no interest, but its goodbye is, and its end.
     let mut rest = [0; 4096];
-    while stream.read(&mut rest).is_ok_and(|read| read > 0) {}
+    while stream.read(&mut rest).is_ok_and(|read| read > 0 && rest[0] != CLOSE) {}
     Ok(())
 }
 

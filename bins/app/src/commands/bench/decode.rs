@@ -12,9 +12,9 @@ use super::ground::Ground;
 use super::market::Market;
 
 /// Rounds, of which the median counts.
-const ROUNDS: usize = 15;
-/// Frames a round: a tenth of a second or less.
-const FRAMES: usize = 50_000;
+const ROUNDS: usize = 1001;
+/// Frames a round: a millisecond's work, so that most rounds lie between two turns of the scheduler.
+const FRAMES: usize = 1000;
 
 /// One level and ten.
 pub(super) async fn run(ground: &Ground) -> Result<Vec<Figure>> {

@@ -13,6 +13,8 @@ use super::ground::Ground;
 pub(super) struct Report {
     version: &'static str,
     cores: usize,
+    /// Tasks that wanted a core in the minute before, of this machine.
+    load: f64,
     folder: String,
     filesystem: String,
     soak: bool,
@@ -26,6 +28,7 @@ impl Report {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            load: ground.load(),
             folder: ground.folder().display().to_string(),
             filesystem: ground.filesystem().to_owned(),
             soak: ground.soak(),
@@ -35,7 +38,8 @@ impl Report {
 
     /// Where it was measured, in a line.
     pub(super) fn head(&self) -> String {
-        format!("ssmd {}, {} cores, {} on {}", self.version, self.cores, self.folder, self.filesystem)
+        let Self { version, cores, load, folder, filesystem, .. } = self;
+        format!("ssmd {version}, {cores} cores with a load of {load:.2}, {folder} on {filesystem}")
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) struct Ground {
     clock: Arc<dyn Clock>,
     folder: PathBuf,
     filesystem: String,
+    load: f64,
     soak: bool,
 }
 
@@ -32,7 +33,9 @@ impl Ground {
         let folder = folder.canonicalize().map_err(failed)?;
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed)?;
         let filesystem = filesystem(&mounts, &folder).unwrap_or_else(|| "unknown".to_owned());
-        let ground = Self { clock: Arc::new(SystemClock::new()), folder, filesystem, soak };
+        let load = std::fs::read_to_string("/proc/loadavg").map_err(failed)?;
+        let load = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default();
+        let ground = Self { clock: Arc::new(SystemClock::new()), folder, filesystem, load, soak };
         if NO_DISKS.contains(&ground.filesystem.as_str()) {
             return Err(Error::new(ErrorKind::Invalid, "bench")
                 .detail("the folder is not on a disk")
@@ -56,6 +59,11 @@ impl Ground {
     /// What kind of file system that is.
     pub(super) fn filesystem(&self) -> &str {
         &self.filesystem
+    }
+
+    /// How many tasks wanted a core in the minute before the run: above the number of cores, others slow it down.
+    pub(super) fn load(&self) -> f64 {
+        self.load
     }
 
     /// Whether long loads run for as long as their figures say.
