@@ -14,6 +14,8 @@ test:
 # Prints every figure beside its limit.
 bench:
 	cargo bench --workspace
+	cargo build --workspace --locked --release
+	target/release/ssmd bench
 
 # Fuzzes coverage-guided, SECONDS for each target: `make fuzz`, or `make fuzz TARGET=kraken_decode SECONDS=600`.
 SECONDS ?= 60

@@ -47,7 +47,8 @@ pub trait Dial: Send + Sync + fmt::Debug {
 #[async_trait]
 pub trait Socket: Send {
     /// Waits for text or binary messages and adds those that are ready to `out`: at least one, at most `max`.
-    /// Each is stamped in the poll that took it off the socket. Fragments are put together, pings are answered.
+    /// Each is stamped in the poll that took it off the socket; those that came with one read have one stamp.
+    /// Fragments are put together, pings are answered.
     ///
     /// # Errors
     /// The end of the connection: `Closed`, `Corrupt` for what the protocol forbids (invalid UTF-8, oversize),

@@ -5,11 +5,12 @@ use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
-use ssmd_core::{BoxFuture, Clock, Error, ErrorKind, Result};
+use ssmd_core::{BoxFuture, Clock, Error, ErrorKind, Result, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
@@ -35,6 +36,15 @@ pub(crate) struct WsSocket<S> {
     end: Option<Error>,
 }
 
+/// When a read gave bytes. Messages that one read gave have the same stamp: they were there together.
+#[derive(Clone, Copy)]
+struct Stamp {
+    /// What had been received in all by then.
+    bytes: u64,
+    received: Timestamp,
+    elapsed: Duration,
+}
+
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> WsSocket<S> {
     pub(crate) fn new(stream: WebSocketStream<Wire<S>>, clock: Arc<dyn Clock>) -> Self {
         Self { stream, clock, unsent: false, stalled: None, goodbye: None, leaving: None, end: None }
@@ -51,11 +61,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> WsSocket<S> {
         }
         let stalled = self.poll_write(context);
         let before = out.len();
+        let mut stamp = None;
         while out.len() - before < max.get() {
             match Pin::new(&mut self.stream).poll_next(context) {
                 Poll::Pending => break,
                 Poll::Ready(next) => {
-                    if let Err(end) = self.take(next, out) {
+                    if let Err(end) = self.take(next, &mut stamp, out) {
                         self.end = Some(end);
                         break;
                     }
@@ -89,6 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> WsSocket<S> {
     fn take(
         &mut self,
         next: Option<Result<Message, tungstenite::Error>>,
+        stamp: &mut Option<Stamp>,
         out: &mut Vec<Received>,
     ) -> Result<()> {
         let (binary, payload) = match next {
@@ -104,7 +116,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> WsSocket<S> {
             Some(Err(cause)) => return Err(self.broken(cause)),
             None => return Err(self.closed()),
         };
-        out.push(Received { received: self.clock.now(), elapsed: self.clock.elapsed(), binary, payload });
+        let bytes = self.bytes();
+        let Stamp { received, elapsed, .. } = match stamp {
+            Some(stamp) if stamp.bytes == bytes => *stamp,
+            _ => *stamp.insert(Stamp { bytes, received: self.clock.now(), elapsed: self.clock.elapsed() }),
+        };
+        out.push(Received { received, elapsed, binary, payload });
         Ok(())
     }
 

@@ -4,6 +4,7 @@ pub mod layout;
 pub mod object;
 
 pub mod coverage;
+mod json;
 pub mod line;
 pub mod segment;
 mod text;

@@ -12,10 +12,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use ssmd_core::entry::PAYLOAD_BYTES_MAX;
 use ssmd_core::{Day, Entry, EntryId, EntryKind, Error, ErrorKind, Origin, Result, SessionId, Timestamp};
+
+use crate::json;
 
 /// The longest line, in bytes: a payload of control characters becomes six bytes for each of its own.
 pub const LINE_BYTES_MAX: usize = 6 * PAYLOAD_BYTES_MAX + 1024;
@@ -101,14 +102,12 @@ fn write_payload(payload: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Whether these bytes are one JSON value on one line. Linear, and not recursive however deep they nest: a value
-/// that is ignored is parsed with a stack of one byte a level.
+/// Whether these bytes are one JSON value on one line. Linear, and not recursive however deep they nest.
 fn is_json_line(core: &[u8]) -> bool {
     if core.is_empty() || memchr::memchr2(b'\n', b'\r', core).is_some() {
         return false;
     }
-    // The parser passes over strings without looking at their encoding, so that is checked before.
-    std::str::from_utf8(core).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+    std::str::from_utf8(core).is_ok_and(json::is_value)
 }
 
 fn push_space(out: &mut Vec<u8>, key: &str, space: &[u8]) {

@@ -132,6 +132,8 @@ pub enum Command {
     /// Put play files into an archive.
     #[command(after_help = IMPORT)]
     Import(Import),
+    /// Measure this machine and this build: every promised figure beside its limit.
+    Bench(Bench),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -468,6 +470,23 @@ pub struct Import {
     #[arg(long, alias = "date", value_parser = day)]
     pub day: Option<Day>,
     /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ssmd bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Only these rows: decode, receive, durable, archive, restart, memory.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Where to make the folder to measure in, on a real disk; without it ./target if there is one, else here.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Run the long rows for ten minutes each, as their figures say.
+    #[arg(long)]
+    pub soak: bool,
+    /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
 }

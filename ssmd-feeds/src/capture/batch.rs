@@ -43,9 +43,10 @@ pub(super) struct Mark {
 
 impl Batch {
     /// Adds a frame, in parts if it is large. The parts of a frame lie in one batch, so it fits whole or not at all.
-    pub(super) fn frame(&mut self, day: Day, shard: usize, tell: &Arc<watch::Sender<u64>>, frame: &Frame) {
+    pub(super) fn frame(&mut self, day: Day, shard: usize, tell: &Arc<watch::Sender<u64>>, frame: Frame) {
         self.bytes += frame.payload.len();
-        let mut rest = frame.payload.clone();
+        let last = evidence(&frame);
+        let mut rest = frame.payload;
         loop {
             let more = rest.len() > PAYLOAD_BYTES_MAX;
             let payload = if more { rest.split_to(PAYLOAD_BYTES_MAX) } else { std::mem::take(&mut rest) };
@@ -65,7 +66,6 @@ impl Batch {
                 break;
             }
         }
-        let last = evidence(frame);
         match self.runs.last_mut() {
             Some(run) if run.last.session == frame.session => {
                 run.frames += 1;

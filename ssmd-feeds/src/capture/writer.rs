@@ -182,16 +182,16 @@ impl Writer {
                     true,
                 );
             }
-            Told::Frames(frames) => self.frames(&frames).await?,
+            Told::Frames(frames) => self.frames(frames).await?,
             Told::Closed { session, cause, detail } => self.closed(session, cause, detail),
         }
         if self.batch.bytes >= BATCH_BYTES { self.append().await } else { Ok(()) }
     }
 
-    async fn frames(&mut self, frames: &[Frame]) -> Result<()> {
-        let tally = Tally::of(frames);
+    async fn frames(&mut self, frames: Vec<Frame>) -> Result<()> {
+        let tally = Tally::of(&frames);
         self.counters.count(&tally);
-        self.status.count(frames, &tally);
+        self.status.count(&frames, &tally);
         let Some(session) = frames.first().map(|frame| frame.session) else { return Ok(()) };
         let Some(mut open) = self.sessions.remove(&session) else {
             return Err(Error::new(ErrorKind::Bug, "capture")
@@ -208,7 +208,7 @@ impl Writer {
         Ok(())
     }
 
-    fn frame(&mut self, open: &mut Open, frame: &Frame) {
+    fn frame(&mut self, open: &mut Open, frame: Frame) {
         let length = u32::try_from(frame.payload.len()).unwrap_or(u32::MAX);
         open.sha256.update(length.to_le_bytes());
         open.sha256.update(&frame.payload);
@@ -218,13 +218,13 @@ impl Writer {
             self.roll(frame.received, frame.elapsed);
         }
         if let Some(lost) = self.overflow.tell(open.shard) {
-            self.overflowed(frame.session, lost, Some(evidence(frame)));
+            self.overflowed(frame.session, lost, Some(evidence(&frame)));
         }
         if frame.kind != FrameKind::Sent {
             for hole in std::mem::take(&mut self.shards[open.shard].holes) {
-                self.filled(frame, hole);
+                self.filled(&frame, hole);
             }
-            self.shards[open.shard].last = Some(evidence(frame));
+            self.shards[open.shard].last = Some(evidence(&frame));
         }
         self.batch.frame(self.day, open.shard, &open.tell, frame);
     }
@@ -367,7 +367,8 @@ impl Writer {
         tokio::select! {
             biased;
             appended = appending => appended,
-            () = self.clock.sleep(wait) => {
+            // Made only when there is something to wait for.
+            () = async { self.clock.sleep(wait).await } => {
                 Err(Error::new(ErrorKind::Full, "append to journal").detail("it is too slow"))
             }
         }

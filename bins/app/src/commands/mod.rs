@@ -1,6 +1,7 @@
 //! The commands of `ssmd`, one file each.
 
 mod archive;
+mod bench;
 mod cat;
 mod check;
 mod feed;
@@ -41,6 +42,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Verify(args) => verify::run(&args).await,
         Command::Replay(args) => replay::run(&args).await,
         Command::Import(args) => import::run(&args).await,
+        Command::Bench(args) => bench::run(&args).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "ssmd", &mut script);

@@ -1,0 +1,79 @@
+//! `ssmd bench`: every figure that this program promises, beside its limit and in the same run.
+//!
+//! The loads are in modules of their own, one a row of the table. They run the real pieces: simulator, dialer,
+//! feeds, capture, log, decoder, archiver, replay, and the programs themselves.
+
+mod archive;
+mod blast;
+mod decode;
+mod durable;
+mod figure;
+mod ground;
+mod market;
+mod memory;
+mod receive;
+mod recorder;
+mod restart;
+
+use ssmd_core::{BoxFuture, Error, ErrorKind, Result};
+
+use crate::cli;
+use crate::exit::Exit;
+use crate::output::{Out, Outcome};
+use figure::{Figure, Report};
+use ground::Ground;
+
+/// A load, and the figures that it gives.
+type Run = for<'a> fn(&'a Ground) -> BoxFuture<'a, Result<Vec<Figure>>>;
+
+/// Every row, in the order in which they run.
+const ROWS: [(&str, Run); 6] = [
+    ("decode", |ground| Box::pin(decode::run(ground))),
+    ("receive", |ground| Box::pin(receive::run(ground))),
+    ("durable", |ground| Box::pin(durable::run(ground))),
+    ("archive", |ground| Box::pin(archive::run(ground))),
+    ("restart", |ground| Box::pin(restart::run(ground))),
+    ("memory", |ground| Box::pin(memory::run(ground))),
+];
+
+/// Runs the rows that were asked for, and prints each as soon as it is done.
+pub(super) async fn run(args: &cli::Bench) -> Outcome {
+    if cfg!(debug_assertions) {
+        let error = Error::new(ErrorKind::Unsupported, "bench").detail("this is a debug build");
+        return Err(error.hint("cargo run --release -- bench").into());
+    }
+    let rows = selected(&args.only)?;
+    let ground = Ground::take(args.data.as_deref(), args.soak)?;
+    let mut report = Report::new(&ground);
+    let mut out = Out::new();
+    if !args.json {
+        out.line(report.head())?;
+        out.flush()?;
+    }
+    for (name, run) in rows {
+        tracing::info!(row = name, "measuring");
+        let figures = run(&ground).await?;
+        if !args.json {
+            figures.iter().try_for_each(|figure| out.line(figure))?;
+            out.flush()?;
+        }
+        report.figures.extend(figures);
+    }
+    if args.json {
+        out.json(&report)?;
+        out.flush()?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn selected(only: &[String]) -> Result<Vec<(&'static str, Run)>> {
+    let known = || ROWS.iter().map(|(name, _)| *name);
+    if let Some(unknown) = only.iter().find(|name| !known().any(|known| known == name.as_str())) {
+        let names: Vec<_> = known().collect();
+        return Err(Error::new(ErrorKind::Invalid, "bench")
+            .with("only", unknown)
+            .hint(format!("the rows are: {}", names.join(", "))));
+    }
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
+    Ok(ROWS.into_iter().filter(|(name, _)| wanted(name)).collect())
+}
