@@ -9,6 +9,7 @@ use bytes::Bytes;
 use ssmd_core::{Error, ErrorKind, Result, Symbol, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::faults::witness::Witness;
 use super::kraken;
 
 /// The number of a connection, from 1 in the order of opening.
@@ -66,6 +67,9 @@ pub(super) trait SimVenue: Send {
 
     /// What it says when there is nothing to say.
     fn heartbeat(&self) -> Utf8Bytes;
+
+    /// Who knows what a client of a new connection can know.
+    fn witness(&self) -> Box<dyn Witness>;
 }
 
 /// What a venue says over HTTP.

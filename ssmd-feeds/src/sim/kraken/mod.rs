@@ -6,6 +6,7 @@ mod commands;
 mod encode;
 mod listing;
 mod pairs;
+mod witness;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use rand::{RngExt, SeedableRng};
 use ssmd_core::{Result, Symbol, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::faults::witness::Witness;
 use super::venue::{Connection, Opened, Outgoing, Setup, SimVenue};
 use commands::{Answer, Ask, Channel, Command};
 use listing::{Listing, Topic};
@@ -127,6 +129,10 @@ impl SimVenue for Kraken {
 
     fn heartbeat(&self) -> Utf8Bytes {
         Utf8Bytes::from_static(HEARTBEAT)
+    }
+
+    fn witness(&self) -> Box<dyn Witness> {
+        Box::new(witness::KrakenWitness::default())
     }
 }
 
