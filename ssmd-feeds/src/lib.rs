@@ -26,6 +26,7 @@ pub mod capture;
 mod supervise;
 
 pub mod live;
+pub mod quiet;
 
 pub mod kraken;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
 use ssmd_core::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -225,11 +225,7 @@ async fn ignore<S: AsyncRead + Unpin>(stream: &mut S) -> Result<bool, WsError> {
     Ok(false)
 }
 
-async fn close<S>(
-    socket: &mut WebSocketStream<S>,
-    code: CloseCode,
-    shared: &Shared,
-) -> Result<bool, WsError>
+async fn close<S>(socket: &mut WebSocketStream<S>, code: CloseCode, shared: &Shared) -> Result<bool, WsError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

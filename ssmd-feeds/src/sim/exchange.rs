@@ -251,7 +251,10 @@ impl Exchange {
         let Frames::Play { player, exit: true } = &self.frames else { return false };
         // Every listener must have taken all of it: one that goes before gives the rest back.
         let idle = self.faults.as_ref().is_none_or(Faults::is_idle);
-        self.listened && player.is_done() && idle && self.clients.values().all(|client| client.outbox.bytes() == 0)
+        self.listened
+            && player.is_done()
+            && idle
+            && self.clients.values().all(|client| client.outbox.bytes() == 0)
     }
 
     fn close(&mut self, deadline: Duration) -> Duration {

@@ -81,9 +81,9 @@ impl Lines {
         };
         let writing = async move {
             let (Some(log), Some(queue)) = (log, queue) else { return Ok(()) };
-            tokio::task::spawn_blocking(move || log.write(queue)).await.unwrap_or_else(|cause| {
-                Err(Error::new(ErrorKind::Bug, "write lines").because(cause))
-            })
+            tokio::task::spawn_blocking(move || log.write(queue))
+                .await
+                .unwrap_or_else(|cause| Err(Error::new(ErrorKind::Bug, "write lines").because(cause)))
         };
         (sender, writing)
     }

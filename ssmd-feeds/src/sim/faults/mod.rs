@@ -69,6 +69,7 @@ struct Victim {
     opened: Duration,
     state: State,
     frames: u64,
+    first: Option<Place>,
     last: Option<Place>,
     pending: Vec<(Injected, Topic)>,
     late: Vec<Late>,
@@ -81,9 +82,17 @@ struct Victim {
 enum State {
     Open,
     /// Everything waits.
-    Held { until: Duration, first: (Wire, Topic), rest: Vec<Wire> },
+    Held {
+        until: Duration,
+        first: (Wire, Topic),
+        rest: Vec<Wire>,
+    },
     /// Nothing is said.
-    Silent { until: Option<Duration>, injected: Injected, ping: Option<Duration> },
+    Silent {
+        until: Option<Duration>,
+        injected: Injected,
+        ping: Option<Duration>,
+    },
     /// Nothing can be said any more.
     Dead,
 }
@@ -126,6 +135,7 @@ impl Faults {
             opened: now,
             state: State::Open,
             frames: 0,
+            first: None,
             last: None,
             pending: Vec::new(),
             late: Vec::new(),
@@ -189,8 +199,15 @@ impl Faults {
         match (fatal, victim.last) {
             (Some((injected, evidence)), Some(from)) if !goodbye => {
                 let hole = Hole { from, evidence, injected };
-                let before = self.hole.replace(hole);
-                self.rows.extend(before.map(|hole| hole.injected.row(&Topic::default())));
+                // The client may have come back before its old connection was seen to be gone.
+                let next = self.victims.range_mut(client + 1..).find_map(|(_, v)| Some((v.first?, v)));
+                match next {
+                    Some((to, victim)) => victim.shown.push(hole.ends(to)),
+                    None => {
+                        let before = self.hole.replace(hole);
+                        self.rows.extend(before.map(|hole| hole.injected.row(&Topic::default())));
+                    }
+                }
             }
             (Some((injected, _)), _) => self.rows.push(injected.row(&Topic::default())),
             (None, _) => {}
@@ -444,6 +461,7 @@ impl Faults {
         let Some(victim) = self.victims.get_mut(&client) else { return };
         victim.frames += 1;
         let place = Place { connection: client, frame: victim.frames, at: now.at };
+        victim.first.get_or_insert(place);
         victim.last = Some(place);
         if let Some(hole) = self.hole.take() {
             victim.shown.push(hole.ends(place));

@@ -34,21 +34,36 @@ pub(super) struct Rule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Drop,
-    Duplicate { copies: u64 },
+    Duplicate {
+        copies: u64,
+    },
     /// Sent after so many further frames of its channel and symbol.
-    Reorder { by: u64 },
-    Delay { time: Duration },
+    Reorder {
+        by: u64,
+    },
+    Delay {
+        time: Duration,
+    },
     Corrupt,
     BadChecksum,
     Malformed,
     InvalidUtf8,
     Unknown,
-    Oversize { bytes: usize },
-    Silence { time: Option<Duration>, pings: bool },
+    Oversize {
+        bytes: usize,
+    },
+    Silence {
+        time: Option<Duration>,
+        pings: bool,
+    },
     HalfOpen,
-    Close { abrupt: bool },
+    Close {
+        abrupt: bool,
+    },
     Refuse,
-    SlowDrip { bytes_per_second: u32 },
+    SlowDrip {
+        bytes_per_second: u32,
+    },
 }
 
 /// Which of the frames that it could hit.

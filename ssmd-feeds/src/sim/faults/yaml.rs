@@ -58,7 +58,9 @@ pub(super) fn parse(text: &str) -> Result<Node> {
                 plain(anchor, tag.is_some())?;
                 Some(Node { line, value: Value::Scalar(text.into_owned()) })
             }
-            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) if open.len() == NESTING_MAX => {
+            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag)
+                if open.len() == NESTING_MAX =>
+            {
                 plain(anchor, tag.is_some())?;
                 return Err(wrong(line, "nested too deep"));
             }

@@ -189,7 +189,8 @@ impl View {
 
     fn answered(&mut self, message: &Message<'_>) {
         let result = message.result.filter(|_| message.success);
-        let Some(said) = result.and_then(|result| serde_json::from_str::<Confirmed>(result.get()).ok()) else {
+        let Some(said) = result.and_then(|result| serde_json::from_str::<Confirmed>(result.get()).ok())
+        else {
             return;
         };
         match (message.method.as_str(), said.channel.as_str()) {
