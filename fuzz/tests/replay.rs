@@ -96,7 +96,8 @@ fn mutated(pool: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
 fn the_corpus_is_small_and_each_folder_has_its_target() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut bytes = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
+    // An empty corpus has no folder: git keeps none.
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(ssmd_fuzz::target(name).is_some(), "{name} is no target");

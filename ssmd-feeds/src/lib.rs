@@ -29,6 +29,7 @@ mod budget;
 mod supervise;
 
 pub mod live;
+pub mod quiet;
 
 mod decoding;
 mod pattern;

@@ -15,6 +15,8 @@ use ssmd_core::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::quiet::Quiet;
+
 /// Turns a record into the messages that tell it.
 pub type MakeMessages = Arc<dyn Fn(&Record, &mut Vec<Message>) + Send + Sync>;
 
@@ -50,6 +52,7 @@ pub struct Live {
     decoders: Decoders,
     counts: watch::Sender<DecodeCounts>,
     counters: Counters,
+    quiet: Quiet,
     outputs: Vec<Output>,
     messages: Vec<Message>,
     /// The last entry of the live log that was decoded.
@@ -65,6 +68,7 @@ impl Live {
             decoders: Decoders::new(Arc::clone(&options.feed)),
             counts: watch::Sender::new(DecodeCounts::default()),
             counters: Counters::new(&options.metrics, options.feed.name().as_str()),
+            quiet: Quiet::default(),
             outputs: Vec::new(),
             messages: Vec::new(),
             reached: 0,
@@ -151,9 +155,13 @@ impl Live {
         if entry.id.origin == origin {
             self.reached = entry.id.n;
         }
-        for output in self.outputs.drain(..) {
+        let mut audits = Vec::new();
+        self.quiet.entry(entry, &mut audits);
+        let audits = audits.into_iter().map(Output::Record);
+        for output in self.outputs.drain(..).chain(audits) {
             match output {
                 Output::Record(record) => {
+                    self.quiet.heard(&record);
                     self.counters.record(record.body.record_type());
                     if let Some((_, make)) = &self.options.publish {
                         make(&record, &mut self.messages);

@@ -12,9 +12,7 @@ use common::{Server, dialer, soon};
 use futures_util::SinkExt;
 use ssmd_core::entry::{Joiner, PAYLOAD_BYTES_MAX};
 use ssmd_core::environment::FeedSpec;
-use ssmd_core::{
-    Clock, Entry, EntryKind, Feed, Frame, FrameKind, GapCause, Metrics, Origin, SessionId, Start, SystemClock,
-};
+use ssmd_core::{Entry, EntryKind, Feed, Frame, FrameKind, Metrics, Origin, SessionId, Start, SystemClock};
 use ssmd_feeds::live::{Live, LiveOptions};
 use ssmd_feeds::tls::client_config;
 use ssmd_feeds::ws::Subscriptions;
@@ -171,19 +169,6 @@ fn live(
 }
 
 fn capture(feed: &Arc<dyn Feed>, journal: &Arc<ToyJournal>, metrics: &Metrics) -> Capture {
-    let clock = SystemClock::new();
-    Capture::new(CaptureOptions {
-        feed: Arc::clone(feed),
-        journal: journal.clone(),
-        origin: ORIGIN,
-        next: 1,
-        next_session: SessionId(1),
-        day: clock.now().day(),
-        last: None,
-        last_cause: GapCause::Crash,
-        clock: Arc::new(clock),
-        metrics: metrics.clone(),
-        subscriptions: Subscriptions::default(),
-        seed: 1,
-    })
+    let options = CaptureOptions::new(feed.clone(), journal.clone(), ORIGIN, Arc::new(SystemClock::new()));
+    Capture::new(CaptureOptions { metrics: metrics.clone(), ..options })
 }

@@ -218,6 +218,20 @@ pub struct Up {
     /// The simulated market's seed.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "sim")]
     pub sim_seed: u64,
+    /// What the simulated exchange does wrong.
+    #[command(flatten)]
+    pub wrong: UpFaults,
+}
+
+/// Faults of `ssmd up --sim`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct UpFaults {
+    /// Do wrong what this script says (docs/simulator.md).
+    #[arg(long, value_name = "FILE", requires = "sim")]
+    pub faults: Option<PathBuf>,
+    /// Write each fault, and what shows of it, as a JSON line.
+    #[arg(long, value_name = "FILE", requires = "faults")]
+    pub ledger: Option<PathBuf>,
 }
 
 /// `ssmd check`.
@@ -279,6 +293,12 @@ pub struct Sim {
     /// Write every text frame that was sent, with its connection's number.
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+    /// Do wrong what this script says (docs/simulator.md).
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+    /// Write each fault, and what shows of it, as a JSON line.
+    #[arg(long, value_name = "FILE", requires = "faults")]
+    pub ledger: Option<PathBuf>,
     /// After the last played frame: close, drain, write the log, exit 0.
     #[arg(long, requires = "play")]
     pub exit_when_done: bool,

@@ -16,6 +16,7 @@ use crate::board::Board;
 use crate::cli;
 use crate::connector::Connector;
 use crate::folder::Folder;
+use crate::simulated::Simulate;
 use crate::status::Status;
 use crate::{control, http, simulated, view};
 
@@ -54,8 +55,8 @@ pub(crate) struct Plan {
     pub until_idle: Option<Duration>,
     /// Stop at once, after archiving what is durable.
     pub once: bool,
-    /// Record a simulated exchange, at this rate and with this seed.
-    pub simulate: Option<(u32, u64)>,
+    /// Record a simulated exchange.
+    pub simulate: Option<Simulate>,
 }
 
 /// How long the control socket, health page, view and simulator may take to end.
@@ -75,8 +76,8 @@ pub(crate) async fn run(mut plan: Plan) -> Result<Status> {
     let folder = Folder::create(&plan.flags.data)?;
     // Taken first: a second daemon in the same folder is refused before it touches anything.
     let socket = control::bind(folder.path(), plan.role.word()).await?;
-    if let Some((rate, seed)) = plan.simulate {
-        simulated::start(&mut plan.environment, rate, seed, &mut services, &clock).await?;
+    if let Some(simulate) = &plan.simulate {
+        simulated::start(&mut plan.environment, simulate, &mut services, &clock).await?;
     }
     let metrics = Metrics::new();
     let mut parts = Parts::start(&plan, &folder, &clock, &metrics).await?;

@@ -4,23 +4,43 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ssmd_core::environment::Environment;
-use ssmd_core::{Clock, Result, Symbol, Tasks};
-use ssmd_feeds::sim::{self, Sim, SimOptions, Source};
+use ssmd_core::{Clock, Error, ErrorKind, Result, Symbol, Tasks};
+use ssmd_feeds::sim::{self, FaultScript, Sim, SimOptions, Source};
+
+use crate::cli::UpFaults;
 
 /// Symbols of the model where the document names patterns.
 const SYMBOLS: usize = 8;
 
+/// What to simulate.
+#[derive(Clone, Debug)]
+pub(crate) struct Simulate {
+    /// Messages a second.
+    pub(crate) rate: u32,
+    /// Everything random follows from it.
+    pub(crate) seed: u64,
+    /// What goes wrong.
+    pub(crate) wrong: UpFaults,
+}
+
 /// Starts the simulators and rewrites the addresses of the feeds.
 ///
 /// # Errors
-/// `NotFound` for a feed that cannot be simulated.
+/// `NotFound` for a feed that cannot be simulated; a script that cannot be read; `Invalid` for a ledger of several
+/// feeds.
 pub(crate) async fn start(
     environment: &mut Environment,
-    rate: u32,
-    seed: u64,
+    simulate: &Simulate,
     tasks: &mut Tasks,
     clock: &Arc<dyn Clock>,
 ) -> Result<()> {
+    let Simulate { rate, seed, wrong } = simulate;
+    let script = wrong.faults.as_deref().map(FaultScript::open).transpose()?;
+    if wrong.ledger.is_some() && environment.feeds.len() != 1 {
+        return Err(Error::new(ErrorKind::Invalid, "simulate")
+            .detail("a ledger of faults is that of one feed")
+            .hint("record one feed, or run `ssmd sim --faults --ledger` for each"));
+    }
     for feed in &mut environment.feeds {
         let patterns = feed.symbols.iter().any(|symbol| symbol.contains('*'));
         let symbols = if patterns {
@@ -30,13 +50,16 @@ pub(crate) async fn start(
         };
         let options = SimOptions {
             venue: feed.name.to_string(),
-            source: Source::Model { seed, symbols, rate: Some(f64::from(rate)) },
+            source: Source::Model { seed: *seed, symbols, rate: Some(f64::from(*rate)) },
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             anywhere: false,
             log: None,
             exit_when_done: false,
         };
-        let sim = Sim::bind(options, Arc::clone(clock)).await?;
+        let mut sim = Sim::bind(options, Arc::clone(clock)).await?;
+        if let Some(script) = &script {
+            sim = sim.with_faults(script.clone(), wrong.ledger.as_deref())?;
+        }
         let address = sim.address();
         feed.url = Some(format!("ws://{address}"));
         feed.rest = Some(format!("http://{address}"));

@@ -28,6 +28,8 @@ pub fn checksum(book: &OrderBook) -> u32 {
 pub(super) enum Verdict {
     /// There was nothing to check: no snapshot yet, or no checksum.
     Unchecked,
+    /// An update came where the snapshot must come that follows a confirmed subscription.
+    Unpromised,
     /// The book is the venue's.
     Verified,
     /// It is not; it stays so until the next snapshot.
@@ -44,6 +46,10 @@ pub(super) struct BookAudit {
     digits: Digits,
     /// Whether a snapshot came and nothing failed since.
     live: bool,
+    /// Whether a subscription was confirmed, so that a snapshot must come next.
+    promised: bool,
+    /// Whether something was wrong, and no checksum was right since: what is wrong now is part of the same gap.
+    broken: bool,
     /// The depth that was asked for, or that the venue confirmed.
     asked: Option<u32>,
     /// The depth that the book is cut to.
@@ -58,9 +64,20 @@ impl BookAudit {
         self.asked = Some(depth);
     }
 
+    /// The venue has confirmed a subscription. The snapshot may have been faster.
+    pub(super) fn confirmed(&mut self) {
+        self.promised = !self.live;
+    }
+
+    /// Whether something wrong is news, and not part of a gap that was told already.
+    pub(super) fn breaks(&mut self) -> bool {
+        !std::mem::replace(&mut self.broken, true)
+    }
+
     /// Forgets the levels: what comes next belongs to another subscription.
     pub(super) fn unsubscribed(&mut self) {
         self.live = false;
+        self.promised = false;
         self.book.clear();
     }
 
@@ -76,6 +93,7 @@ impl BookAudit {
         self.depth = Some(self.asked.map_or(shown, |asked| asked.max(shown)));
         self.book.replace(&given.bids, &given.asks);
         self.live = true;
+        self.promised = false;
         self.digits.stale = [true; 2];
         self.check(given.checksum)
     }
@@ -83,7 +101,8 @@ impl BookAudit {
     /// Changes levels, in the order given: one price may occur twice.
     pub(super) fn update(&mut self, given: &Book) -> Verdict {
         if !self.live {
-            return Verdict::Unchecked;
+            let promised = std::mem::take(&mut self.promised);
+            return if promised { Verdict::Unpromised } else { Verdict::Unchecked };
         }
         for (side, levels) in [(BookSide::Bid, &given.bids), (BookSide::Ask, &given.asks)] {
             self.digits.stale[side as usize] |= !levels.is_empty();
@@ -102,6 +121,7 @@ impl BookAudit {
         }
         let computed = self.digits.checksum();
         if computed == said {
+            self.broken = false;
             return Verdict::Verified;
         }
         self.unsubscribed();

@@ -133,7 +133,12 @@ impl KrakenDecode {
         let at = self.known(symbol)?;
         let market = &mut self.markets[at];
         match (answer.method.as_ref(), result.channel.as_ref()) {
-            ("subscribe", "book") => market.book.subscribed(result.depth.unwrap_or(DEPTH_DEFAULT)),
+            ("subscribe", "book") => {
+                market.book.subscribed(result.depth.unwrap_or(DEPTH_DEFAULT));
+                if result.snapshot.unwrap_or(true) {
+                    market.book.confirmed();
+                }
+            }
             ("unsubscribe", "book") => market.book.unsubscribed(),
             ("unsubscribe", "trade") => market.trade = None,
             _ => {}
@@ -168,33 +173,43 @@ impl KrakenDecode {
         let before = audit.depth();
         let verdict = if snapshot { audit.snapshot(&book) } else { audit.update(&book) };
         book.depth = audit.depth().or(before);
-        let mut failed = None;
-        match verdict {
-            Verdict::Unchecked => {}
-            Verdict::Verified => audit.good = Some(evidence(frame, None)),
-            Verdict::Failed { computed } => failed = Some((computed, audit.good.clone())),
-        }
+        let said = entry.checksum.map(|checksum| checksum.to_string());
+        let failed = match verdict {
+            Verdict::Unchecked => None,
+            Verdict::Verified => {
+                audit.good = Some(evidence(frame, None));
+                None
+            }
+            Verdict::Unpromised => {
+                Some((GapCause::Protocol, "an update came where a snapshot must come".to_owned()))
+            }
+            Verdict::Failed { computed } => {
+                let said = said.as_deref().unwrap_or_default();
+                Some((GapCause::Checksum, format!("the levels give {computed}, the venue says {said}")))
+            }
+        };
         self.counts.books_verified += u64::from(verdict == Verdict::Verified);
+        self.counts.books_failed += u64::from(matches!(verdict, Verdict::Failed { .. }));
+        let news = (failed.is_some() && audit.breaks()).then(|| audit.good.clone());
         let symbol = symbol.clone();
         let header = header(frame, Some(symbol.clone()), entry.timestamp.0);
         let body = if snapshot { Body::BookSnapshot(book) } else { Body::BookDelta(book) };
         out.push(Output::Record(Record { header, body }));
-        if let Some((computed, from)) = failed {
-            self.counts.books_failed += 1;
-            let said = entry.checksum.unwrap_or_default();
+        let Some((cause, detail)) = failed else { return };
+        if let Some(from) = news {
             let gap = Gap {
-                cause: GapCause::Checksum,
+                cause,
                 channel: Some("book".to_owned()),
                 symbol: Some(symbol.clone()),
                 from,
-                to: Some(evidence(frame, Some(said.to_string()))),
+                to: Some(evidence(frame, said)),
                 missing: None,
-                detail: format!("the levels give {computed}, the venue says {said}"),
+                detail,
             };
             let header = decoding::header(frame, Some(symbol.clone()), entry.timestamp.0);
             out.push(Output::Record(Record { header, body: Body::Gap(gap) }));
-            out.push(Output::Resync(symbol));
         }
+        out.push(Output::Resync(symbol));
     }
 
     fn trades(
@@ -396,5 +411,66 @@ mod tests {
         assert_eq!(trading_status("online"), TradingStatus::Online);
         assert_eq!(trading_status("Online"), TradingStatus::Unknown);
         assert_eq!(trading_status("delisted"), TradingStatus::Closed);
+    }
+
+    const CONFIRMED: &str = r#"{"method":"subscribe","result":{"channel":"book","depth":10,"snapshot":true,"symbol":"BTC/USD"},"success":true,"req_id":1}"#;
+
+    /// A book message with a right checksum (that of no levels) or a wrong one.
+    fn book(kind: &str, right: bool) -> String {
+        let checksum = u32::from(!right);
+        format!(
+            r#"{{"channel":"book","type":"{kind}","data":[{{"symbol":"BTC/USD","bids":[],"asks":[],"checksum":{checksum}}}]}}"#
+        )
+    }
+
+    /// The causes of gaps, with the indices of their bounds, and how often a snapshot is asked for.
+    fn gaps(texts: &[String]) -> (Vec<(GapCause, Option<u64>, u64)>, usize) {
+        let (mut decoder, mut out) = (KrakenDecode::new(), Vec::new());
+        for (index, text) in texts.iter().enumerate() {
+            let frame = Frame {
+                received: Timestamp::default(),
+                elapsed: Default::default(),
+                session: ssmd_core::SessionId(1),
+                index: index as u64,
+                kind: FrameKind::Data,
+                binary: false,
+                payload: text.clone().into(),
+                source: None,
+            };
+            decoder.decode(&frame, &mut out).unwrap();
+        }
+        let resyncs = out.iter().filter(|output| matches!(output, Output::Resync(_))).count();
+        let gaps = out.into_iter().filter_map(|output| match output {
+            Output::Record(Record { body: Body::Gap(gap), .. }) => {
+                Some((gap.cause, gap.from.map(|from| from.index), gap.to.unwrap().index))
+            }
+            _ => None,
+        });
+        (gaps.collect(), resyncs)
+    }
+
+    #[test]
+    fn a_lost_snapshot_left_the_book_unchecked_for_ever() {
+        let confirmed = CONFIRMED.to_owned();
+        let update = book("update", true);
+        let (told, resyncs) = gaps(&[confirmed.clone(), update.clone(), update.clone()]);
+        assert_eq!((told, resyncs), (vec![(GapCause::Protocol, None, 1)], 1));
+        // A snapshot that was faster than the confirmation is one; without a confirmation nothing is promised.
+        assert_eq!(gaps(&[book("snapshot", true), confirmed, update.clone()]), (vec![], 0));
+        assert_eq!(gaps(&[update]), (vec![], 0));
+    }
+
+    #[test]
+    fn a_snapshot_that_was_wrong_too_was_a_second_gap_in_the_first() {
+        let [right, wrong] = [true, false].map(|right| book("snapshot", right));
+        let update = book("update", false);
+        let texts = [right.clone(), update.clone(), wrong, CONFIRMED.to_owned(), update.clone()];
+        // Each failure asks again: what was asked for may be lost too.
+        assert_eq!(gaps(&texts), (vec![(GapCause::Checksum, Some(0), 1)], 3));
+        let texts = [right.clone(), update.clone(), right, update];
+        assert_eq!(
+            gaps(&texts),
+            (vec![(GapCause::Checksum, Some(0), 1), (GapCause::Checksum, Some(2), 3)], 2)
+        );
     }
 }

@@ -17,8 +17,8 @@ use crate::venue::{Handshake, Missing, Protocol};
 /// How often what is due is looked at.
 const BEAT: Duration = Duration::from_secs(1);
 /// Heartbeats come about every second once anything is subscribed, and pongs while nothing is, so this is five
-/// that did not come.
-const SILENCE: Duration = Duration::from_secs(6);
+/// that did not come; half a second is left to notice it within six.
+const SILENCE: Duration = Duration::from_millis(5500);
 /// How often to ping while heartbeats come: the venue closes a link that is idle for about a minute.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// How often to ping while nothing is subscribed, since then nothing else need come.

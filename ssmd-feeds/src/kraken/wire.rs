@@ -78,6 +78,7 @@ pub(super) struct AnswerResult<'a> {
     pub(super) channel: Cow<'a, str>,
     pub(super) symbol: Option<Cow<'a, str>>,
     pub(super) depth: Option<u32>,
+    pub(super) snapshot: Option<bool>,
 }
 
 /// One book of a book message, in the venue's order.

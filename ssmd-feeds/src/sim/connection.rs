@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use ssmd_core::Clock;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
@@ -32,8 +34,8 @@ pub(super) enum Event {
     Opened { client: Connection, outbox: Arc<Outbox> },
     /// It sent a text frame.
     Heard { client: Connection, text: Utf8Bytes },
-    /// It is gone; these recorded frames were taken for it and not sent.
-    Gone { client: Connection, unsent: Vec<Utf8Bytes> },
+    /// It is gone, with a Close frame of its own or without; these recorded frames were taken for it and not sent.
+    Gone { client: Connection, goodbye: bool, unsent: Vec<Utf8Bytes> },
 }
 
 /// What was sent by all connections together.
@@ -54,10 +56,12 @@ pub(super) struct Counts {
 pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) events: mpsc::Sender<Event>,
-    pub(super) log: Sender,
+    pub(super) log: Sender<Sent>,
     pub(super) counts: Arc<Counts>,
     /// Notified when any connection took something from its queue.
     pub(super) room: Arc<tokio::sync::Notify>,
+    /// How many connects shall be refused.
+    pub(super) refusals: Arc<AtomicU64>,
 }
 
 /// How sockets are set up.
@@ -79,29 +83,28 @@ where
     if shared.events.send(Event::Opened { client, outbox: outbox.clone() }).await.is_err() {
         return;
     }
-    let mut batch = VecDeque::new();
+    let (mut batch, mut goodbye) = (VecDeque::new(), false);
     tokio::select! {
         biased;
         () = outbox.cut_off() => {}
         ended = converse(&mut socket, client, &outbox, &mut batch, &shared) => {
             tracing::debug!(client, ?ended, "simulated connection ended");
+            goodbye = matches!(ended, Ok(true));
         }
     }
-    let unsent = batch.into_iter().filter_map(|wire| match wire {
-        Wire::Played(text) => Some(text),
-        Wire::Said(_) | Wire::Close => None,
-    });
+    let unsent = batch.into_iter().filter_map(Wire::played).collect();
     // The exchange outlives its connections unless it failed, and then nobody needs to know.
-    let _ = shared.events.send(Event::Gone { client, unsent: unsent.collect() }).await;
+    let _ = shared.events.send(Event::Gone { client, goodbye, unsent }).await;
 }
 
+/// Says whether the client ended it with a goodbye.
 async fn converse<S>(
     socket: &mut WebSocketStream<S>,
     client: Connection,
     outbox: &Outbox,
     batch: &mut VecDeque<Wire>,
     shared: &Shared,
-) -> Result<(), WsError>
+) -> Result<bool, WsError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -109,16 +112,16 @@ where
         tokio::select! {
             biased;
             heard = socket.next() => match heard {
-                None => return Ok(()),
+                None => return Ok(false),
                 Some(Ok(Message::Text(text))) => {
                     if shared.events.send(Event::Heard { client, text }).await.is_err() {
-                        return Ok(());
+                        return Ok(false);
                     }
                 }
                 Some(Ok(Message::Binary(_))) => return close(socket, CloseCode::Unsupported, shared).await,
                 // The answer is queued by the socket itself.
                 Some(Ok(Message::Ping(_))) => socket.flush().await?,
-                Some(Ok(Message::Close(_))) => return drain(socket, shared).await,
+                Some(Ok(Message::Close(_))) => return drain(socket, shared).await.map(|()| true),
                 Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Err(WsError::Capacity(_))) => return close(socket, CloseCode::Size, shared).await,
                 Some(Err(WsError::Utf8(_))) => return close(socket, CloseCode::Invalid, shared).await,
@@ -130,36 +133,50 @@ where
                 let mut sent = Vec::new();
                 let result = send(socket, client, batch, shared, &mut sent).await;
                 shared.log.send(sent).await;
-                let closes = result?;
-                outbox.sent(bytes);
-                if closes {
-                    return close(socket, CloseCode::Normal, shared).await;
+                let (frames, last) = result?;
+                outbox.sent(bytes, frames);
+                match last {
+                    None => {}
+                    Some(Wire::Close) => return close(socket, CloseCode::Normal, shared).await,
+                    Some(Wire::Drip(text, every)) => return drip(socket, &text, every, shared).await,
+                    Some(Wire::Stall) => return ignore(socket.get_mut()).await,
+                    Some(_) => return Ok(false),
                 }
             }
         }
     }
 }
 
-/// Sends all of `batch` in few writes; says whether it ended with a Close.
+/// Sends all of `batch` in few writes; says how many text frames it held, and what came last if nothing can follow.
 async fn send<S>(
     socket: &mut WebSocketStream<S>,
     client: Connection,
     batch: &mut VecDeque<Wire>,
     shared: &Shared,
     sent: &mut Vec<Sent>,
-) -> Result<bool, WsError>
+) -> Result<(u64, Option<Wire>), WsError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut closes = false;
+    let (mut frames, mut last) = (0, None);
     while let Some(wire) = batch.pop_front() {
         let text = match wire {
             Wire::Said(text) | Wire::Played(text) => text,
-            Wire::Close => {
-                closes = true;
+            Wire::Ping => {
+                socket.feed(Message::Ping(Bytes::new())).await?;
+                continue;
+            }
+            Wire::Raw(bytes) => {
+                let frame = Frame::message(bytes, OpCode::Data(Data::Text), true);
+                socket.feed(Message::Frame(frame)).await?;
+                continue;
+            }
+            Wire::Close | Wire::Cut | Wire::Stall | Wire::Drip(..) => {
+                last = Some(wire);
                 break;
             }
         };
+        frames += 1;
         shared.counts.frames.fetch_add(1, Ordering::Relaxed);
         shared.counts.bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
         if shared.log.is_on() {
@@ -168,15 +185,52 @@ where
         socket.feed(Message::Text(text)).await?;
     }
     socket.flush().await?;
-    Ok(closes)
+    Ok((frames, last))
 }
 
-async fn close<S>(socket: &mut WebSocketStream<S>, code: CloseCode, shared: &Shared) -> Result<(), WsError>
+/// Sends the beginning of a frame byte by byte, until the client has gone.
+async fn drip<S>(
+    socket: &mut WebSocketStream<S>,
+    text: &str,
+    every: Duration,
+    shared: &Shared,
+) -> Result<bool, WsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // A text frame with a length of two bytes, which promises more than will ever come.
+    let promised = [0x81, 126, 0xff, 0xff];
+    let filler = std::iter::repeat(&b' ');
+    let mut bytes = promised.iter().chain(text.as_bytes()).chain(filler);
+    let (mut reader, mut writer) = tokio::io::split(socket.get_mut());
+    let gone = ignore(&mut reader);
+    tokio::pin!(gone);
+    loop {
+        tokio::select! {
+            biased;
+            gone = &mut gone => return gone,
+            () = shared.clock.sleep(every) => {
+                let byte = bytes.next().copied().unwrap_or(b' ');
+                writer.write_all(&[byte]).await?;
+                writer.flush().await?;
+            }
+        }
+    }
+}
+
+/// Reads and answers nothing, until the client has gone.
+async fn ignore<S: AsyncRead + Unpin>(stream: &mut S) -> Result<bool, WsError> {
+    let mut buffer = [0; 4096];
+    while stream.read(&mut buffer).await? > 0 {}
+    Ok(false)
+}
+
+async fn close<S>(socket: &mut WebSocketStream<S>, code: CloseCode, shared: &Shared) -> Result<bool, WsError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     socket.close(Some(CloseFrame { code, reason: Utf8Bytes::default() })).await?;
-    drain(socket, shared).await
+    drain(socket, shared).await.map(|()| false)
 }
 
 /// Reads on until the client has closed too, so that it gets everything that was sent.

@@ -13,6 +13,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Event;
+use super::faults::{Faults, Moment, Row};
+use super::log::Sender;
 use super::outbox::{Outbox, Wire};
 use super::player::Player;
 use super::venue::{Connection, Outgoing, SimVenue};
@@ -79,6 +81,10 @@ pub(super) struct Exchange {
     pub(super) listened: bool,
     /// Clients cut off since they were too slow.
     pub(super) cut: u64,
+    /// What goes wrong on purpose.
+    pub(super) faults: Option<Faults>,
+    /// Where it is written down.
+    pub(super) ledger: Sender<Row>,
 }
 
 /// One client, as the exchange sees it.
@@ -107,6 +113,15 @@ enum Wait {
 impl Exchange {
     /// Runs until `stop`, or until the play is over if that is its end; then closes every connection.
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<u64> {
+        let ran = self.serve(stop).await;
+        if let Some(faults) = &mut self.faults {
+            let rows = faults.finish();
+            self.ledger.send(rows).await;
+        }
+        ran.map(|()| self.cut)
+    }
+
+    async fn serve(&mut self, stop: CancellationToken) -> Result<()> {
         let mut deadline = None;
         loop {
             while let Ok(event) = self.events.try_recv() {
@@ -116,17 +131,30 @@ impl Exchange {
             match deadline {
                 None if stop.is_cancelled() => deadline = Some(self.close(now + STOP_MAX)),
                 None if self.is_done() => deadline = Some(self.close(now + DONE_MAX)),
-                Some(_) if self.clients.is_empty() && self.events.is_closed() => return Ok(self.cut),
+                Some(_) if self.clients.is_empty() && self.events.is_closed() => return Ok(()),
                 Some(deadline) if now >= deadline => self.clients.values().for_each(|c| c.outbox.cut()),
                 _ => {}
             }
             let wait = if deadline.is_none() { self.work(now) } else { Wait::Time(HEARTBEAT_CHECK) };
             self.deliver(now);
+            self.do_wrong(now).await;
             self.keep_alive(now, deadline.is_some());
             if !self.pause(wait, &stop, deadline.is_some()).await? {
-                return Ok(self.cut);
+                return Ok(());
             }
         }
+    }
+
+    /// Faults that are due, and the rows of those that are over.
+    async fn do_wrong(&mut self, elapsed: Duration) {
+        let Some(faults) = &mut self.faults else { return };
+        for (client, wires) in faults.due(Moment { elapsed, at: self.clock.now() }) {
+            if let Some(client) = self.clients.get(&client) {
+                client.outbox.push(wires);
+            }
+        }
+        let rows = faults.rows();
+        self.ledger.send(rows).await;
     }
 
     /// Waits; false if no client can come any more.
@@ -176,6 +204,9 @@ impl Exchange {
                 if self.closing.is_cancelled() {
                     outbox.push([Wire::Close]);
                 }
+                if let (Some(faults), Some(witness)) = (&mut self.faults, self.venue.witness()) {
+                    faults.opened(client, outbox.clone(), witness, now);
+                }
                 let new = Client { outbox, listens: false, active: now, stalled: (0, now) };
                 self.clients.insert(client, new);
                 self.venue.opened(client, at, &mut self.out);
@@ -193,7 +224,12 @@ impl Exchange {
                     }
                 }
             }
-            Event::Gone { client, unsent } => self.gone(client, unsent),
+            Event::Gone { client, goodbye, unsent } => {
+                if let Some(faults) = &mut self.faults {
+                    faults.gone(client, goodbye, at);
+                }
+                self.gone(client, unsent);
+            }
         }
         self.deliver(now);
     }
@@ -214,7 +250,11 @@ impl Exchange {
     fn is_done(&self) -> bool {
         let Frames::Play { player, exit: true } = &self.frames else { return false };
         // Every listener must have taken all of it: one that goes before gives the rest back.
-        self.listened && player.is_done() && self.clients.values().all(|client| client.outbox.bytes() == 0)
+        let idle = self.faults.as_ref().is_none_or(Faults::is_idle);
+        self.listened
+            && player.is_done()
+            && idle
+            && self.clients.values().all(|client| client.outbox.bytes() == 0)
     }
 
     fn close(&mut self, deadline: Duration) -> Duration {
@@ -325,9 +365,16 @@ impl Exchange {
 
     /// Puts frames on the wire, in order: the one place between what is said and what is sent.
     fn wire(&mut self, client: Connection, frames: impl Iterator<Item = Wire>, now: Duration) {
+        let number = client;
         let Some(client) = self.clients.get_mut(&client) else { return };
         client.active = now;
-        client.outbox.push(frames);
+        match &mut self.faults {
+            None => client.outbox.push(frames),
+            Some(faults) => {
+                let moment = Moment { elapsed: now, at: self.clock.now() };
+                client.outbox.push(faults.wire(number, frames, moment));
+            }
+        }
         if client.outbox.bytes() > QUEUE_BYTES_MAX && !client.outbox.is_cut() {
             client.outbox.cut();
             self.cut += 1;

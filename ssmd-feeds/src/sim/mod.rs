@@ -6,6 +6,7 @@
 
 mod connection;
 mod exchange;
+mod faults;
 mod kraken;
 mod kraken_futures;
 mod log;
@@ -18,7 +19,7 @@ mod venue;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,7 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 use connection::{Counts, Shared};
 use exchange::{Exchange, Frames, Pace};
-use log::SentLog;
+pub use faults::FaultScript;
+use faults::Faults;
+use log::Lines;
 pub use play::{LINE_BYTES_MAX, PlayFrame, PlayReader};
 use player::Player;
 pub use player::Speed;
@@ -102,7 +105,9 @@ pub struct Sim {
     clock: Arc<dyn Clock>,
     listener: TcpListener,
     address: SocketAddr,
-    log: Option<SentLog>,
+    log: Option<Lines>,
+    faults: Option<FaultScript>,
+    ledger: Option<Lines>,
 }
 
 impl Sim {
@@ -125,8 +130,19 @@ impl Sim {
         let taken = |cause| Error::io("bind simulator", cause).with("address", options.listen);
         let listener = TcpListener::bind(options.listen).await.map_err(taken)?;
         let address = listener.local_addr().map_err(taken)?;
-        let log = options.log.as_deref().map(SentLog::create).transpose()?;
-        Ok(Self { options, clock, listener, address, log })
+        let log = options.log.as_deref().map(Lines::create).transpose()?;
+        Ok(Self { options, clock, listener, address, log, faults: None, ledger: None })
+    }
+
+    /// Does wrong what `script` says, and writes down in `ledger` what a client could know of it: one JSON object a
+    /// line (`docs/simulator.md`), complete when [`Sim::run`] has ended.
+    ///
+    /// # Errors
+    /// What the system says about the ledger.
+    pub fn with_faults(mut self, script: FaultScript, ledger: Option<&Path>) -> Result<Self> {
+        self.faults = Some(script);
+        self.ledger = ledger.map(Lines::create).transpose()?;
+        Ok(self)
     }
 
     /// Where it listens.
@@ -142,13 +158,30 @@ impl Sim {
     /// An unreadable play file, a log that cannot be written.
     pub async fn run(self, stop: CancellationToken) -> Result<SimSummary> {
         let Opened { venue, rest } = venue::open(&self.options.venue, &setup(&self.options)?)?;
-        let (log, writing) = SentLog::start(self.log);
+        if self.faults.is_some() && venue.witness().is_none() {
+            return Err(Error::new(ErrorKind::Unsupported, "script faults")
+                .detail("the simulator cannot tell yet what shows of a fault on this venue")
+                .with("venue", &self.options.venue)
+                .hint("script faults on kraken"));
+        }
+        let (log, writing) = Lines::start(self.log);
+        let (ledger, writing_ledger) = Lines::start(self.ledger);
+        let refusals = Arc::default();
+        let faults = self.faults.map(|script| Faults::new(script, Arc::clone(&refusals)));
         let (events, heard) = mpsc::channel(EVENTS_MAX);
         let (room, counts) = (Arc::new(Notify::new()), Arc::new(Counts::default()));
         let (clock, closing) = (self.clock.clone(), CancellationToken::new());
-        let shared = Shared { clock: clock.clone(), events, log, counts: counts.clone(), room: room.clone() };
+        let shared = Shared {
+            clock: clock.clone(),
+            events,
+            log,
+            counts: counts.clone(),
+            room: room.clone(),
+            refusals,
+        };
         let mut tasks = Tasks::new();
         tasks.spawn("log of sent frames", writing);
+        tasks.spawn("ledger of faults", writing_ledger);
         tasks.spawn("simulated venue", server::serve(self.listener, rest, shared, closing.clone()));
         let frames = match self.options.source {
             Source::Model { rate, .. } => Frames::Model(Pace::new(rate)),
@@ -160,7 +193,20 @@ impl Sim {
         let (clients, out) = (BTreeMap::new(), Outgoing::default());
         let closed = closing.clone();
         let (events, listened, cut) = (heard, false, 0);
-        let exchange = Exchange { clock, venue, frames, events, room, closing, clients, out, listened, cut };
+        let exchange = Exchange {
+            clock,
+            venue,
+            frames,
+            events,
+            room,
+            closing,
+            clients,
+            out,
+            listened,
+            cut,
+            faults,
+            ledger,
+        };
         let running = exchange.run(stop);
         tokio::pin!(running);
         let ran = loop {

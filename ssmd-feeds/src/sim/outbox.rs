@@ -2,9 +2,11 @@
 //! [`Outbox::bytes`] before it pushes, so that each connection's slowness is its own.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
@@ -22,14 +24,38 @@ pub(super) enum Wire {
     Played(Utf8Bytes),
     /// A Close frame (1000). Nothing after it is sent.
     Close,
+    /// A ping.
+    Ping,
+    /// A text frame of any bytes, for faults.
+    Raw(Bytes),
+    /// A text frame that comes byte by byte, so far apart. Nothing after it is sent.
+    Drip(Utf8Bytes, Duration),
+    /// The end, without a Close frame.
+    Cut,
+    /// The socket stays open, and nothing is sent or answered any more.
+    Stall,
 }
 
 impl Wire {
-    fn bytes(&self) -> usize {
+    /// The text of a frame that is whole and in order.
+    pub(super) fn text(&self) -> Option<&Utf8Bytes> {
         match self {
-            Self::Said(text) | Self::Played(text) => text.len() + FRAME_BYTES,
-            Self::Close => FRAME_BYTES,
+            Self::Said(text) | Self::Played(text) => Some(text),
+            _ => None,
         }
+    }
+
+    /// What is handed back if the connection ends before it was sent.
+    pub(super) fn played(self) -> Option<Utf8Bytes> {
+        match self {
+            Self::Played(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What it costs in the queue. A fault's own bytes are not the client's slowness.
+    fn bytes(&self) -> usize {
+        self.text().map_or(0, |text| text.len()) + FRAME_BYTES
     }
 }
 
@@ -44,6 +70,8 @@ pub(super) struct Outbox {
     bytes: AtomicUsize,
     /// Frames that wait.
     waiting: AtomicUsize,
+    /// Text frames that are with the operating system.
+    frames: AtomicU64,
     filled: Notify,
     room: Arc<Notify>,
     cut: CancellationToken,
@@ -56,6 +84,7 @@ impl Outbox {
             queue: Mutex::default(),
             bytes: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            frames: AtomicU64::new(0),
             filled: Notify::new(),
             room,
             cut: CancellationToken::new(),
@@ -92,11 +121,7 @@ impl Outbox {
     pub(super) fn played(&self) -> Vec<Utf8Bytes> {
         let queue = std::mem::take(&mut *self.lock());
         self.waiting.store(0, Ordering::Release);
-        let played = queue.into_iter().filter_map(|wire| match wire {
-            Wire::Played(text) => Some(text),
-            Wire::Said(_) | Wire::Close => None,
-        });
-        played.collect()
+        queue.into_iter().filter_map(Wire::played).collect()
     }
 
     /// Resolves when the connection must end at once.
@@ -121,8 +146,14 @@ impl Outbox {
         bytes
     }
 
-    /// Says that what was taken is with the operating system.
-    pub(super) fn sent(&self, bytes: usize) {
+    /// How many text frames are with the operating system.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Acquire)
+    }
+
+    /// Says that what was taken, so many text frames, is with the operating system.
+    pub(super) fn sent(&self, bytes: usize, frames: u64) {
+        self.frames.fetch_add(frames, Ordering::AcqRel);
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         self.room.notify_one();
     }

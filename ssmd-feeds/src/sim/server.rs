@@ -132,6 +132,10 @@ fn answer(
         if !rest.has_socket(path) {
             return plain(StatusCode::NOT_FOUND, "no websocket here\n");
         }
+        let less = |left: u64| left.checked_sub(1);
+        if shared.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "refused, as the script says\n");
+        }
         return match create_response_with_body(&request, Full::default) {
             Ok(response) => {
                 let waiting = hyper::upgrade::on(&mut request);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use ssmd_core::{Error, ErrorKind, Result, Symbol, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::faults::witness::Witness;
 use super::{kraken, kraken_futures};
 
 /// The number of a connection, from 1 in the order of opening.
@@ -69,6 +70,10 @@ pub(super) trait SimVenue: Send {
 
     /// What it says to a client with subscriptions when there is nothing to say; `None` where that is nothing.
     fn heartbeat(&self, client: Connection, now: Timestamp) -> Option<Utf8Bytes>;
+
+    /// Who knows what a client of a new connection can know; `None` where nobody does, so that faults cannot be
+    /// scripted.
+    fn witness(&self) -> Option<Box<dyn Witness>>;
 }
 
 /// What a venue says over HTTP.

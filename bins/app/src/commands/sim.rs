@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ssmd_core::{Clock, Result, Symbol, SystemClock};
-use ssmd_feeds::sim::{self, Sim, SimOptions, Source};
+use ssmd_feeds::sim::{self, FaultScript, Sim, SimOptions, Source};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +43,11 @@ pub(super) async fn run(args: cli::Sim) -> Outcome {
     let failed = |cause| ssmd_core::Error::io("listen for signals", cause);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let sim = Sim::bind(options, clock).await?;
+    let script = args.faults.as_deref().map(FaultScript::open).transpose()?;
+    let mut sim = Sim::bind(options, clock).await?;
+    if let Some(script) = script {
+        sim = sim.with_faults(script, args.ledger.as_deref())?;
+    }
     let address = sim.address();
     tracing::info!("listening: ws://{address}/v2 and http://{address}");
     let running = sim.run(stop.clone());

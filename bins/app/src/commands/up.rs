@@ -7,6 +7,7 @@ use crate::daemon::{self, Plan, Role};
 use crate::exit::Exit;
 use crate::folder::Folder;
 use crate::output::{Out, Outcome};
+use crate::simulated::Simulate;
 use crate::{environment, logs};
 
 /// Records everything that the environment declares.
@@ -24,7 +25,11 @@ pub(crate) async fn run(args: Up, log_json: bool) -> Outcome {
         flags: args.daemon,
         until_idle: args.until.until_idle,
         once: false,
-        simulate: args.sim.then_some((args.sim_rate, args.sim_seed)),
+        simulate: args.sim.then_some(Simulate {
+            rate: args.sim_rate,
+            seed: args.sim_seed,
+            wrong: args.wrong,
+        }),
     })
     .await
 }

@@ -6,6 +6,7 @@ mod commands;
 mod encode;
 mod listing;
 mod pairs;
+mod witness;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use rand::{RngExt, SeedableRng};
 use ssmd_core::{Result, Symbol, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::faults::witness::Witness;
 use super::market::hash;
 use super::venue::{Connection, Opened, Outgoing, Setup, SimVenue};
 use commands::{Answer, Ask, Channel, Command};
@@ -128,6 +130,10 @@ impl SimVenue for Kraken {
 
     fn heartbeat(&self, _client: Connection, _now: Timestamp) -> Option<Utf8Bytes> {
         Some(Utf8Bytes::from_static(HEARTBEAT))
+    }
+
+    fn witness(&self) -> Option<Box<dyn Witness>> {
+        Some(Box::new(witness::KrakenWitness::default()))
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::json;
 use ssmd_core::{Result, Symbol, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::faults::witness::Witness;
 use super::market::hash;
 use super::venue::{Connection, Opened, Outgoing, Setup, SimVenue};
 use listing::{Listing, millis};
@@ -172,6 +173,10 @@ impl SimVenue for KrakenFutures {
         let heard = (Channel::Heartbeat, String::new());
         let wanted = self.clients.get(&client).is_some_and(|subscriptions| subscriptions.contains(&heard));
         wanted.then(|| format!(r#"{{"feed":"heartbeat","time":{}}}"#, millis(now)).into())
+    }
+
+    fn witness(&self) -> Option<Box<dyn Witness>> {
+        None
     }
 }
 

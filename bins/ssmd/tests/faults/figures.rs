@@ -1,0 +1,130 @@
+//! R16 and R17 of `docs/reliability.md`, measured.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ssmd_core::record::Book;
+use ssmd_core::{Body, BookSide, EntryKind, GapCause, OrderBook, Symbol, Timestamp};
+use ssmd_feeds::kraken::checksum;
+
+use crate::number;
+use crate::rig::{Plan, Recorded, record};
+
+/// One fault of each hundred frames, of each kind that R16 names.
+const R16: &str = "
+faults:
+  - { fault: drop, chance: 0.01, until: UNTIL }
+  - { fault: duplicate, chance: 0.01, until: UNTIL }
+  - { fault: reorder, chance: 0.01, until: UNTIL }
+  - { fault: bad_checksum, chance: 0.01, until: UNTIL }
+";
+/// What the recorder has after the last fault, so that every book can be whole again.
+const QUIET_END: Duration = Duration::from_secs(3);
+
+/// The value that so many of a hundred are not above.
+fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get((values.len() * percent / 100).min(values.len().saturating_sub(1))).copied().unwrap_or(0.0)
+}
+
+/// `SSMD_R16_SECONDS` for longer runs; 1 M frames take some minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r16_a_venue_that_loses_repeats_and_swaps_one_percent() {
+    let seconds = number("SSMD_R16_SECONDS", 17);
+    let script = format!("seed: 16{}", R16.replace("UNTIL", &format!("{seconds}s")));
+    let time = Duration::from_secs(seconds) + QUIET_END;
+    let symbols = vec!["BTC/USD", "ETH/USD", "XRP/USD", "SOL/USD"];
+    let rate = Some(number("SSMD_R16_RATE", 2500) as f64);
+    let recorded = record(&Plan { script, time, rate, symbols, depth: 10, seed: 16 }).await;
+    let differences = recorded.differences();
+    let missed = differences.iter().filter(|text| text.starts_with("not detected")).count();
+    let expected = recorded.expected.len();
+    let frames = recorded.entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Frame(_))).count();
+    println!("R16-frames {frames} faults {} gaps {expected} seed 16", recorded.rows.len());
+    println!("R16-detected-percent {} 100", 100.0 * (expected - missed) as f64 / expected as f64);
+    println!("R16-false-alarms {} 0", differences.len() - missed);
+    let resyncs = resyncs(&recorded);
+    println!("R16-resync-p50-seconds {:.3} -", percentile(resyncs.clone(), 50));
+    println!("R16-resync-p99-seconds {:.3} -", percentile(resyncs, 99));
+    assert!(expected > 100 && differences.is_empty(), "{}", differences.join("\n"));
+    assert_eq!(wrong_books(&recorded), BTreeSet::new(), "books that are not the venue's at the end");
+}
+
+/// How long each broken book waited for its snapshot, in seconds.
+fn resyncs(recorded: &Recorded) -> Vec<f64> {
+    let mut waiting: BTreeMap<Symbol, Timestamp> = BTreeMap::new();
+    let mut all = Vec::new();
+    for record in &recorded.records {
+        let Some(symbol) = &record.header.symbol else { continue };
+        match &record.body {
+            Body::Gap(gap) if gap.channel.as_deref() == Some("book") => {
+                waiting.insert(symbol.clone(), record.header.received);
+            }
+            Body::BookSnapshot(_) => {
+                let since = waiting.remove(symbol);
+                all.extend(since.map(|since| record.header.received.since(since).as_secs_f64()));
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// The symbols whose book, made of the records, has not the checksum that the venue said last.
+fn wrong_books(recorded: &Recorded) -> BTreeSet<Symbol> {
+    let mut books: BTreeMap<Symbol, (OrderBook, Option<u32>)> = BTreeMap::new();
+    for record in &recorded.records {
+        let Some(symbol) = &record.header.symbol else { continue };
+        let (book, said) = books.entry(symbol.clone()).or_default();
+        let given: &Book = match &record.body {
+            Body::BookSnapshot(given) => {
+                book.replace(&given.bids, &given.asks);
+                given
+            }
+            Body::BookDelta(given) => {
+                given.bids.iter().for_each(|level| book.apply(BookSide::Bid, *level));
+                given.asks.iter().for_each(|level| book.apply(BookSide::Ask, *level));
+                given
+            }
+            _ => continue,
+        };
+        book.truncate(10);
+        *said = given.checksum;
+    }
+    assert!(books.len() >= 4, "{:?}", books.keys());
+    let wrong = books.into_iter().filter(|(_, (book, said))| *said != Some(checksum(book)));
+    wrong.map(|(symbol, _)| symbol).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_dead_connections_are_noticed() {
+    let dead = ["half_open, at: 500ms", "silence, at: 500ms", "silence, pings: true, at: 500ms"];
+    let dead =
+        dead.into_iter().chain(["slow_drip, at: 500ms", "half_open, at: 740ms", "slow_drip, at: 980ms"]);
+    let plans = dead.enumerate().map(|(seed, dead)| Plan {
+        script: format!("faults: [{{ fault: {dead}, times: 2 }}]"),
+        time: Duration::from_secs(14),
+        rate: Some(100.0),
+        symbols: vec!["BTC/USD"],
+        depth: 10,
+        seed: seed as u64,
+    });
+    let plans: Vec<_> = plans.collect();
+    let mut noticed = Vec::new();
+    for (plan, recorded) in plans.iter().zip(futures_util::future::join_all(plans.iter().map(record)).await) {
+        assert!(recorded.differences().is_empty(), "{}{:?}", plan.script, recorded.differences());
+        let gaps = recorded.gaps.iter().filter(|gap| gap.gap.cause == GapCause::Silence);
+        let times = gaps.filter_map(|gap| {
+            let from = gap.gap.from.as_ref()?;
+            let mut closes = recorded.entries.iter().filter(|entry| entry.kind == EntryKind::Close);
+            let close = closes.find(|entry| entry.session == from.session)?;
+            Some(close.at.since(from.at).as_secs_f64())
+        });
+        let times: Vec<_> = times.collect();
+        assert_eq!(times.len(), 2, "{}", plan.script);
+        noticed.extend(times);
+    }
+    let p99 = percentile(noticed, 99);
+    println!("R17-noticed-p99-seconds {p99:.3} 6");
+    assert!(p99 <= 6.0, "{p99}");
+}

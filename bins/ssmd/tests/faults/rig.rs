@@ -1,0 +1,241 @@
+//! One recording of a simulator that goes wrong on purpose: its own ledger, and the archive's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use ssmd_core::environment::{FeedSpec, StoreSpec};
+use ssmd_core::{
+    Clock, Decoders, Entry, EntryKind, ErrorKind, Evidence, FeedName, FrameKind, Journal, Metrics, Origin,
+    Output, Record, SessionId, Start, Symbol, SystemClock, Tasks,
+};
+use ssmd_feeds::capture::{Capture, CaptureOptions};
+use ssmd_feeds::live::{Live, LiveOptions};
+use ssmd_feeds::sim::{FaultScript, Sim, SimOptions, Source};
+use ssmd_feeds::{Dialer, OpenContext, Subscriptions};
+use ssmd_storage::{Archive, Archiver, Selection, archive, gaps};
+use ssmd_transport::log::{self, Log};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// How a recording is made.
+pub(crate) struct Plan {
+    pub(crate) script: String,
+    pub(crate) time: Duration,
+    /// Messages a second; `None` for as many as the recorder takes.
+    pub(crate) rate: Option<f64>,
+    pub(crate) symbols: Vec<&'static str>,
+    pub(crate) depth: u32,
+    pub(crate) seed: u64,
+}
+
+/// A frame: its connection, and its number among the frames that were received there, from 1.
+pub(crate) type Place = (u64, u64);
+
+/// What a gap is, whoever found it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Known {
+    pub(crate) to: Option<Place>,
+    pub(crate) from: Option<Place>,
+    pub(crate) cause: String,
+    pub(crate) channel: Option<String>,
+    pub(crate) symbol: Option<String>,
+    pub(crate) missing: Option<u64>,
+}
+
+/// What came of it.
+pub(crate) struct Recorded {
+    /// The simulator's ledger, line by line.
+    pub(crate) rows: Vec<Value>,
+    /// Its gaps.
+    pub(crate) expected: BTreeSet<Known>,
+    /// Those that the archive knows, in order.
+    pub(crate) found: Vec<Known>,
+    pub(crate) gaps: Vec<gaps::LedgerGap>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) records: Vec<Record>,
+}
+
+/// Records a simulator with its faults, archives the log, and reads both ledgers.
+pub(crate) async fn record(plan: &Plan) -> Recorded {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("faults.jsonl");
+    let symbols: Vec<_> = plan.symbols.iter().map(|symbol| Symbol::new(symbol).unwrap()).collect();
+    let options = SimOptions {
+        venue: "kraken".to_owned(),
+        source: Source::Model { seed: plan.seed, symbols, rate: plan.rate },
+        listen: "127.0.0.1:0".parse().unwrap(),
+        anywhere: false,
+        log: None,
+        exit_when_done: false,
+    };
+    let script = FaultScript::parse(&plan.script).unwrap_or_else(|error| panic!("{error}\n{}", plan.script));
+    let sim = Sim::bind(options, Arc::clone(&clock)).await.unwrap();
+    let sim = sim.with_faults(script, Some(&ledger)).unwrap();
+    let url = format!("ws://{}/v2", sim.address());
+    let mut venue = Tasks::new();
+    let stop = venue.token();
+    venue.spawn("simulator", async move { sim.run(stop).await.map(drop) });
+    let feed = capture(plan, url, folder.path(), &clock).await;
+    venue.stop(Duration::from_secs(30), Arc::clone(&clock)).await.unwrap();
+    let text = std::fs::read_to_string(&ledger).unwrap();
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    read(folder.path(), &feed, rows).await
+}
+
+async fn capture(plan: &Plan, url: String, folder: &Path, clock: &Arc<dyn Clock>) -> FeedName {
+    let name: FeedName = "kraken".parse().unwrap();
+    let spec = FeedSpec {
+        name: name.clone(),
+        url: Some(url),
+        rest: None,
+        channels: ["book", "trade", "ticker"].map(|channel| channel.parse().unwrap()).to_vec(),
+        symbols: plan.symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
+        depth: Some(plan.depth),
+        allow_plaintext: false,
+        keys: BTreeMap::new(),
+    };
+    let tls = ssmd_feeds::tls::client_config(None).unwrap();
+    let subscriptions = Subscriptions::default();
+    let context = OpenContext {
+        dial: Arc::new(Dialer::new(Arc::clone(&tls), false)),
+        tls,
+        clock: Arc::clone(clock),
+        subscriptions: subscriptions.clone(),
+    };
+    let feed = ssmd_feeds::open(&spec, &context).unwrap();
+    let log =
+        Log::open(&folder.join("log"), &name, log::Options::default(), Arc::clone(clock)).await.unwrap();
+    let journal: Arc<dyn Journal> = Arc::new(log.clone());
+    let capture = Capture::new(CaptureOptions {
+        next: log.position().next,
+        subscriptions,
+        ..CaptureOptions::new(Arc::clone(&feed), Arc::clone(&journal), log.origin(), Arc::clone(clock))
+    });
+    let (resync, resyncs) = mpsc::channel(1024);
+    let live = Live::new(LiveOptions {
+        feed,
+        journal: Arc::clone(&journal),
+        start: Start::After([(log.origin(), log.position().next - 1)].into()),
+        live: (log.origin(), SessionId(1)),
+        resync,
+        publish: None,
+        clock: Arc::clone(clock),
+        metrics: Metrics::new(),
+    });
+    let (mut captures, mut decoders) = (Tasks::new(), Tasks::new());
+    let stop = captures.token();
+    captures.spawn("capture", async move { capture.run(stop, resyncs).await.map(drop) });
+    let stop = decoders.token();
+    decoders.spawn("decode", live.run(stop));
+    clock.sleep(plan.time).await;
+    captures.stop(Duration::from_secs(30), Arc::clone(clock)).await.unwrap();
+    decoders.stop(Duration::from_secs(30), Arc::clone(clock)).await.unwrap();
+    let archiver = Archiver {
+        feed: name.clone(),
+        journal,
+        store: ssmd_storage::open(&StoreSpec::File("store".to_owned()), folder).unwrap(),
+        clock: Arc::clone(clock),
+        metrics: Metrics::new(),
+        options: archive::Options::new(folder.join("log")),
+        covered: Arc::new(|_: Origin, _| Ok(())),
+    };
+    let stop = CancellationToken::new();
+    stop.cancel();
+    archiver.run(stop).await.unwrap();
+    log.close().await.unwrap();
+    name
+}
+
+async fn read(folder: &Path, feed: &FeedName, rows: Vec<Value>) -> Recorded {
+    let store = ssmd_storage::open(&StoreSpec::File("store".to_owned()), folder).unwrap();
+    let archive = Archive::open(store).await.unwrap();
+    let decoder = ssmd_feeds::decoder(feed).unwrap();
+    let gaps = gaps::ledger_of_all(&archive, feed, Some(Arc::clone(&decoder))).await.unwrap();
+    let mut entries = Vec::new();
+    let mut reader = archive.entries(feed, Selection::all());
+    loop {
+        match reader.next_batch().await {
+            Ok(Some(batch)) => entries.extend(batch),
+            Ok(None) => break,
+            Err(error) if error.kind() == ErrorKind::Closed => break,
+            Err(error) => panic!("{}", error.report()),
+        }
+    }
+    let (mut decoders, mut outputs) = (Decoders::with(move || decoder()), Vec::new());
+    for entry in &entries {
+        // What is malformed on purpose does not decode.
+        let _ = decoders.push(entry, &mut outputs);
+    }
+    let records = outputs.into_iter().filter_map(|output| match output {
+        Output::Record(record) => Some(record),
+        Output::Resync(_) => None,
+    });
+    let places = places(&entries);
+    let found = gaps.iter().map(|found| of_archive(found, &places)).collect();
+    // A recorder that stops while it connects leaves what was on its way to it: nothing follows that.
+    let end = places.values().max().copied().unwrap_or_default();
+    let reached = |known: &Known| known.to.is_none_or(|to| to <= end);
+    let shown = rows.iter().filter(|row| row["evidence"] != "none").map(of_simulator);
+    let expected = shown.filter(reached).collect();
+    Recorded { records: records.collect(), rows, expected, found, gaps, entries }
+}
+
+/// The number of each received frame on its connection. Sessions are connections in the same order.
+fn places(entries: &[Entry]) -> BTreeMap<(SessionId, u64), Place> {
+    let (mut places, mut counts) = (BTreeMap::new(), BTreeMap::<SessionId, u64>::new());
+    for entry in entries {
+        let received = matches!(entry.kind, EntryKind::Frame(kind) if kind != FrameKind::Sent);
+        if received && !entry.more {
+            let count = counts.entry(entry.session).or_default();
+            *count += 1;
+            places.insert((entry.session, entry.index), (entry.session.0, *count));
+        }
+    }
+    places
+}
+
+fn of_archive(found: &gaps::LedgerGap, places: &BTreeMap<(SessionId, u64), Place>) -> Known {
+    let place = |evidence: &Option<Evidence>| {
+        evidence.as_ref().map(|seen| places.get(&(seen.session, seen.index)).copied().unwrap_or_default())
+    };
+    let gap = &found.gap;
+    Known {
+        to: place(&gap.to),
+        from: place(&gap.from),
+        cause: gap.cause.word().to_owned(),
+        channel: gap.channel.clone(),
+        symbol: gap.symbol.as_ref().map(ToString::to_string),
+        missing: gap.missing,
+    }
+}
+
+fn of_simulator(row: &Value) -> Known {
+    let place = |name: &str| row[name]["frame"].as_u64().zip(row[name]["connection"].as_u64());
+    let text = |name: &str| row[name].as_str().map(str::to_owned);
+    Known {
+        to: place("to").map(|(frame, connection)| (connection, frame)),
+        from: place("from").map(|(frame, connection)| (connection, frame)),
+        cause: text("evidence").unwrap(),
+        channel: text("channel"),
+        symbol: text("symbol"),
+        missing: row["missing"].as_u64(),
+    }
+}
+
+impl Recorded {
+    /// Holds the two ledgers against each other; says what is in one of them only.
+    pub(crate) fn differences(&self) -> Vec<String> {
+        let found: BTreeSet<_> = self.found.iter().cloned().collect();
+        let mut all: Vec<_> =
+            self.expected.difference(&found).map(|gap| format!("not detected: {gap:?}")).collect();
+        all.extend(found.difference(&self.expected).map(|gap| format!("false alarm: {gap:?}")));
+        if found.len() != self.found.len() {
+            all.push(format!("{} gaps are there twice", self.found.len() - found.len()));
+        }
+        all
+    }
+}
