@@ -18,7 +18,7 @@ use crate::random::Random;
 /// What a disk writes as a whole, in bytes.
 const SECTOR_BYTES: usize = 512;
 
-/// How a process ends in the middle of a change.
+/// What a disk only pretends to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lies {
     None,

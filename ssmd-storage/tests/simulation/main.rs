@@ -208,7 +208,7 @@ fn an_acknowledgement_before_the_sync_is_caught() {
 
 #[test]
 fn a_torn_tail_that_is_kept_is_caught() {
-    caught(Sabotage::KeepsTornTail, "");
+    caught(Sabotage::KeepsTornTail, "corrupt");
 }
 
 #[test]
