@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use ssmd_core::{
     Bounds, Clock, Entries, Entry, Error, ErrorKind, FeedName, Journal, Metrics, Origin, Positions, Result,
-    Start, Store, Tasks,
+    Start, Store,
 };
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::layout::Compression;
@@ -182,7 +181,8 @@ impl Run<'_> {
                 (Some(goal), Some(packer)) => reached(packer, goal),
                 _ => false,
             };
-            let heard = if done { Heard::End(Ok(())) } else { self.hear(&mut entries, goal.is_some()).await };
+            let heard =
+                if done { Heard::End(Ok(())) } else { self.hear(&mut *entries, goal.is_some()).await };
             let going_on = match heard {
                 Heard::Entries(batch) => self.work(&mut packer, move |packer| packer.push(&batch)).await?,
                 Heard::Lost(origin, first, last) => {
@@ -211,7 +211,7 @@ impl Run<'_> {
         &self,
         bounds: &Bounds,
         mut positions: Positions,
-    ) -> Result<(Ahead, Vec<(Origin, u64, u64)>)> {
+    ) -> Result<(Box<dyn Entries>, Vec<(Origin, u64, u64)>)> {
         let mut skipped = Vec::new();
         for (&origin, &(first, _)) in &bounds.origins {
             let position = positions.get(&origin).copied().unwrap_or(0);
@@ -220,14 +220,14 @@ impl Run<'_> {
                 positions.insert(origin, first - 1);
             }
         }
-        Ok((Ahead::start(self.archiver.journal.read(Start::After(positions)).await?), skipped))
+        Ok((self.archiver.journal.read(Start::After(positions)).await?, skipped))
     }
 
-    async fn hear(&self, entries: &mut Ahead, stopping: bool) -> Heard {
+    async fn hear(&self, entries: &mut dyn Entries, stopping: bool) -> Heard {
         let next = tokio::select! {
             biased;
             () = self.stop.cancelled(), if !stopping => return Heard::Stop,
-            next = entries.next() => next,
+            next = entries.next(BATCH) => next,
             () = self.archiver.clock.sleep(self.archiver.options.idle) => return Heard::Idle,
         };
         let error = match next {
@@ -289,35 +289,6 @@ impl Run<'_> {
             tracing::warn!(feed = %self.archiver.feed, %error, "could not tell what is covered");
             self.publisher.count_error("journal");
         }
-    }
-}
-
-/// A journal that is read one batch ahead, while the batch before is packed.
-struct Ahead {
-    batches: mpsc::Receiver<Result<Vec<Entry>>>,
-    _tasks: Tasks,
-}
-
-impl Ahead {
-    fn start(mut entries: Box<dyn Entries>) -> Self {
-        let (send, batches) = mpsc::channel(1);
-        let mut tasks = Tasks::new();
-        tasks.spawn("read journal", async move {
-            loop {
-                let next = entries.next(BATCH).await;
-                let goes_on = next.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Hole);
-                if send.send(next).await.is_err() || !goes_on {
-                    return Ok(());
-                }
-            }
-        });
-        Self { batches, _tasks: tasks }
-    }
-
-    /// As [`Entries::next`]; cancel safe too. After any error but a hole it says `Closed`.
-    async fn next(&mut self) -> Result<Vec<Entry>> {
-        let closed = || Err(Error::new(ErrorKind::Closed, "read journal"));
-        self.batches.recv().await.unwrap_or_else(closed)
     }
 }
 
