@@ -159,10 +159,7 @@ impl Sim {
     pub async fn run(self, stop: CancellationToken) -> Result<SimSummary> {
         let Opened { venue, rest } = venue::open(&self.options.venue, &setup(&self.options)?)?;
         if self.faults.is_some() && venue.witness().is_none() {
-            return Err(Error::new(ErrorKind::Unsupported, "script faults")
-                .detail("the simulator cannot tell yet what shows of a fault on this venue")
-                .with("venue", &self.options.venue)
-                .hint("script faults on kraken"));
+            return Err(no_witness(&self.options.venue));
         }
         let (log, writing) = Lines::start(self.log);
         let (ledger, writing_ledger) = Lines::start(self.ledger);
@@ -228,6 +225,13 @@ impl Sim {
             refused: read(&counts.refused),
         })
     }
+}
+
+fn no_witness(venue: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, "script faults")
+        .detail("the simulator cannot tell yet what shows of a fault on this venue")
+        .with("venue", venue)
+        .hint("script faults on kraken")
 }
 
 /// What the venue is made from: a play lists what the venue lists first, since nobody trades it.
