@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ssmd_core::metrics::{self, Counter, Gauge};
-use ssmd_core::{Clock, FeedName, Journal, Metrics, Origin, Result, Store, Tasks};
+use ssmd_core::{Clock, Error, FeedName, Journal, Metrics, Origin, Result, Store, Tasks};
 use ssmd_storage::archive::Options;
 use ssmd_transport::log;
 
@@ -23,6 +23,7 @@ pub(crate) struct Archivers {
     tasks: Tasks,
     feeds: BTreeMap<FeedName, Archived>,
     clock: Arc<dyn Clock>,
+    failed: Option<Error>,
 }
 
 /// One feed, being archived. Cheap to clone.
@@ -41,7 +42,7 @@ pub(crate) struct Archived {
 impl Archivers {
     /// No feeds yet.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { tasks: Tasks::new(), feeds: BTreeMap::new(), clock }
+        Self { tasks: Tasks::new(), feeds: BTreeMap::new(), clock, failed: None }
     }
 
     /// Archives what the journal holds and will hold, once `open` has it. The log is told what it may forget.
@@ -103,12 +104,18 @@ impl Archivers {
         self.tasks.wait().await
     }
 
+    /// Keeps a failure that must not stop anything else, for [`Archivers::stop`] to give.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failed.get_or_insert(error);
+    }
+
     /// Archives everything that is durable now, and ends.
     ///
     /// # Errors
     /// The first failure.
     pub(crate) async fn stop(&mut self) -> Result<()> {
-        std::mem::take(&mut self.tasks).stop(STOPS_WITHIN, Arc::clone(&self.clock)).await
+        let stopped = std::mem::take(&mut self.tasks).stop(STOPS_WITHIN, Arc::clone(&self.clock)).await;
+        self.failed.take().map_or(stopped, Err)
     }
 }
 

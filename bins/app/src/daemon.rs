@@ -221,6 +221,7 @@ impl Parts {
         if plan.once {
             return Ok(());
         }
+        let recording = self.connector.is_some();
         let idle = idle(plan.until_idle, board, clock.as_ref());
         let over = async {
             match plan.flags.run_for {
@@ -236,10 +237,7 @@ impl Parts {
                 Some(connector) => connector.wait().await,
                 None => std::future::pending().await,
             } } => ended,
-            failed = async { match &mut self.archivers {
-                Some(archivers) => archivers.wait().await,
-                None => std::future::pending().await,
-            } } => failed,
+            failed = archiving(self.archivers.as_mut(), recording) => failed,
             () = over => Ok(()),
             () = idle => Ok(()),
             never = talk => match never {},
@@ -261,6 +259,21 @@ impl Parts {
             None => Ok(()),
         };
         captured.and(archived).and(closed)
+    }
+}
+
+/// Waits until an archiver failed. Beside a recorder that is no reason to stop: the log keeps what is not archived,
+/// and the failure is told at once and again at the end.
+async fn archiving(archivers: Option<&mut Archivers>, recording: bool) -> Result<()> {
+    let Some(archivers) = archivers else { return std::future::pending().await };
+    let failed = archivers.wait().await;
+    match failed {
+        Err(error) if recording => {
+            tracing::error!("nothing is archived any more, recording goes on: {}", error.report());
+            archivers.fail(error);
+            std::future::pending().await
+        }
+        ended => ended,
     }
 }
 

@@ -257,6 +257,33 @@ fn a_second_signal_ends_at_once_and_the_next_start_archives_the_rest() {
 }
 
 #[test]
+fn a_damaged_archive_does_not_stop_the_recording() {
+    let folder = tempdir().unwrap();
+    let (data, store) = (text_of(folder.path()), store_of(folder.path()));
+    output(0, &["up", "--sim", "--for", "1s", "--data", &data]);
+    let origin =
+        std::fs::read_dir(folder.path().join("store/commits")).unwrap().next().unwrap().unwrap().path();
+    let commit = std::fs::read_dir(origin).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&commit).unwrap();
+    std::fs::write(&commit, &whole[1..]).unwrap();
+
+    // It fails, but only at its end, and says so.
+    let up = run(&["up", "--sim", "--for", "2s", "--data", &data]);
+    let said = String::from_utf8(up.stderr).unwrap();
+    assert_eq!(up.status.code(), Some(1), "{said}");
+    assert!(said.contains("recording goes on"), "{said}");
+
+    // What it recorded is in the log, and is archived once the commit is back.
+    std::fs::write(&commit, whole).unwrap();
+    output(0, &["up", "--sim", "--for", "1s", "--data", &data]);
+    let report = json(&["verify", "--store", &store, "--json"]);
+    for (field, expected) in [("errors", 0), ("sessions", 3), ("holes", 0), ("lost", 0), ("books_failed", 0)]
+    {
+        assert_eq!(report[field], expected, "{field} of {report}");
+    }
+}
+
+#[test]
 fn a_second_recorder_in_the_same_folder_is_refused() {
     let folder = tempdir().unwrap();
     let data = text_of(folder.path());
