@@ -16,6 +16,9 @@ use ssmd_core::{Decode, Error, ErrorKind, Feed, FeedName, Result};
 pub mod sim;
 pub mod venue;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
 pub mod dial;
 pub mod tls;
 mod wire;
