@@ -16,6 +16,7 @@ use ssmd_core::{Clock, Error, ErrorKind, Result, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
@@ -131,7 +132,36 @@ impl Dialer {
         Self { tls, allow_plaintext }
     }
 
-    async fn connect(&self, target: &Target, clock: &Arc<dyn Clock>) -> Result<TcpStream> {
+    /// Connects and, for `wss://`, proves who the other side is: all that comes before the first byte of HTTP.
+    ///
+    /// # Errors
+    /// As for [`Dial::open`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was opened.
+    pub async fn reach(&self, target: &Target, clock: &Arc<dyn Clock>) -> Result<Reached> {
+        let connect = |address| async move { TcpStream::connect(address).await };
+        let tcp = self.connect(target, clock, connect).await?;
+        self.prove(target, tcp, clock).await
+    }
+
+    /// Looks the host up and tries each of its addresses with `connect`, which makes one connection.
+    ///
+    /// # Errors
+    /// As for [`Dial::open`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was opened.
+    pub async fn connect<F, W>(
+        &self,
+        target: &Target,
+        clock: &Arc<dyn Clock>,
+        connect: F,
+    ) -> Result<TcpStream>
+    where
+        F: Fn(SocketAddr) -> W + Send + Sync,
+        W: Future<Output = std::io::Result<TcpStream>> + Send,
+    {
         let connecting = async {
             let addresses = tokio::net::lookup_host((target.host.as_str(), target.port))
                 .await
@@ -139,7 +169,7 @@ impl Dialer {
             let mut last = Error::new(ErrorKind::Unavailable, "look up host").detail("it has no address");
             for address in addresses {
                 self.allowed(target, address)?;
-                match TcpStream::connect(address).await {
+                match connect(address).await {
                     Ok(stream) => return Ok(stream),
                     Err(cause) => last = Error::io("connect", cause).with("address", address),
                 }
@@ -149,6 +179,26 @@ impl Dialer {
         let stream = within(clock, CONNECT_TIME_MAX, "connect", connecting).await?;
         tune(&stream).map_err(|cause| Error::io("set up socket", cause))?;
         Ok(stream)
+    }
+
+    /// TLS under the target's name, where it asks for it.
+    ///
+    /// # Errors
+    /// As for [`Dial::open`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes `tcp`.
+    pub async fn prove(&self, target: &Target, tcp: TcpStream, clock: &Arc<dyn Clock>) -> Result<Reached> {
+        if !target.secure {
+            return Ok(Reached::Plain(tcp));
+        }
+        let name = rustls::pki_types::ServerName::try_from(target.host.clone())
+            .map_err(|cause| Error::new(ErrorKind::Invalid, "read address").because(cause))?;
+        let connecting = async {
+            let connector = TlsConnector::from(Arc::clone(&self.tls));
+            connector.connect(name, tcp).await.map_err(untrusted)
+        };
+        Ok(Reached::Tls(Box::new(within(clock, TLS_TIME_MAX, "prove identity", connecting).await?)))
     }
 
     fn allowed(&self, target: &Target, address: SocketAddr) -> Result<()> {
@@ -185,18 +235,10 @@ impl Dial for Dialer {
     async fn open(&self, handshake: &Handshake, clock: Arc<dyn Clock>) -> Result<Box<dyn Socket>> {
         let opening = async {
             let (request, target) = request(handshake)?;
-            let tcp = self.connect(&target, &clock).await?;
-            if !target.secure {
-                return Box::pin(self.shake(request, tcp, clock)).await;
+            match self.reach(&target, &clock).await? {
+                Reached::Plain(tcp) => Box::pin(self.shake(request, tcp, clock)).await,
+                Reached::Tls(tls) => Box::pin(self.shake(request, tls, clock)).await,
             }
-            let name = rustls::pki_types::ServerName::try_from(target.host.clone())
-                .map_err(|cause| Error::new(ErrorKind::Invalid, "read address").because(cause))?;
-            let connecting = async {
-                let connector = TlsConnector::from(Arc::clone(&self.tls));
-                connector.connect(name, tcp).await.map_err(untrusted)
-            };
-            let tls = within(&clock, TLS_TIME_MAX, "prove identity", connecting).await?;
-            Box::pin(self.shake(request, tls, clock)).await
         };
         Box::pin(opening).await.map_err(|error| error.with("url", public_url(&handshake.url)))
     }
@@ -215,13 +257,31 @@ pub fn public_url(url: &str) -> String {
     }
 }
 
-struct Target {
-    host: String,
-    port: u16,
-    secure: bool,
+/// Whom to reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// A name, or an address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Whether by TLS.
+    pub secure: bool,
 }
 
-fn request(handshake: &Handshake) -> Result<(Request, Target)> {
+/// A connection before its first byte of HTTP.
+#[derive(Debug)]
+pub enum Reached {
+    /// In plain text.
+    Plain(TcpStream),
+    /// By TLS, with somebody we trust.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// The request that a handshake means, and whom to send it to.
+///
+/// # Errors
+/// `Invalid` for an address that cannot be dialed and for headers that HTTP does not know; no secret is shown.
+pub fn request(handshake: &Handshake) -> Result<(Request, Target)> {
     let invalid = || Error::new(ErrorKind::Invalid, "read address");
     let uri: Uri = handshake.url.parse().map_err(|cause| invalid().because(cause))?;
     let secure = match uri.scheme_str() {
@@ -245,7 +305,14 @@ fn request(handshake: &Handshake) -> Result<(Request, Target)> {
     Ok((request, Target { host, port, secure }))
 }
 
-async fn within<T>(
+/// Does `work`, for as long as `time` of the clock.
+///
+/// # Errors
+/// What `work` returns; `Timeout` after `time`.
+///
+/// # Cancel safety
+/// That of `work`.
+pub async fn within<T>(
     clock: &Arc<dyn Clock>,
     time: Duration,
     operation: &'static str,
@@ -293,20 +360,25 @@ fn refused(cause: tungstenite::Error, now: Timestamp) -> Error {
 const REFUSAL_CHARS_MAX: usize = 200;
 
 fn refusal(response: &Response, now: Timestamp) -> Error {
-    let status = response.status();
-    let kind = match status.as_u16() {
+    let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+    let body = response.body().as_deref().unwrap_or_default();
+    refused_with(response.status().as_u16(), after, body, now)
+}
+
+/// What an answer other than 101 means: its status, what its `Retry-After` says, and the words of its body.
+pub fn refused_with(status: u16, after: Option<&str>, body: &[u8], now: Timestamp) -> Error {
+    let kind = match status {
         429 | 500..=599 => ErrorKind::Unavailable,
         404 => ErrorKind::NotFound,
         300..=399 => ErrorKind::Unsupported,
         _ => ErrorKind::Denied,
     };
-    let mut error = Error::new(kind, "shake hands").with("status", status.as_u16());
-    if let Some(body) = response.body().as_ref().filter(|body| !body.is_empty()) {
+    let mut error = Error::new(kind, "shake hands").with("status", status);
+    if !body.is_empty() {
         let text = String::from_utf8_lossy(body);
         let shown: String = text.chars().filter(|c| !c.is_control()).take(REFUSAL_CHARS_MAX).collect();
         error = error.detail(shown);
     }
-    let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
     match after.and_then(|text| retry_after(text, now)) {
         Some(after) => error.retry_after(after),
         None => error,
