@@ -10,7 +10,6 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use ssmd_core::entry::FRAME_BYTES_MAX;
 use ssmd_core::{Clock, ErrorKind, ManualClock, SystemClock, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -399,11 +398,11 @@ pub async fn plain_text_does_not_leave_this_machine(make: Make) {
     }
 }
 
-/// The largest message that a frame of the log may hold, whole and in fragments, both ways of it.
+/// Large messages, in one frame and in fragments.
 pub async fn sixteen_mebibytes_are_one_message(make: Make) {
     let dial = plain(make);
     let server = Server::start().await;
-    let large = vec![b'L'; FRAME_BYTES_MAX];
+    let large = vec![b'L'; 16 * 1024 * 1024];
     let serving = async {
         let mut peer = server.accept().await;
         peer.0.send(Message::text(String::from_utf8(large.clone()).expect(MUST))).await.expect(MUST);
