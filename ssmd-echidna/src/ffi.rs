@@ -1,6 +1,7 @@
 //! The border to C++. What crosses it is plain data that was lent for the call; C++ never calls into Rust, and its
 //! exceptions become errors.
 #![allow(unsafe_code, reason = "this is the border to C++")]
+#![allow(unreachable_pub, reason = "what the bridge generates is public in its module")]
 
 use std::fs::File;
 use std::io;

@@ -39,8 +39,10 @@ pub(crate) struct Link {
     written: Vec<u8>,
     texts: Vec<ffi::Text>,
     open: bool,
-    /// Whether we said goodbye.
+    /// Whether we were asked to say goodbye.
     closing: bool,
+    /// Whether a goodbye of ours was written, of ourselves or as an answer.
+    said_goodbye: bool,
     goodbye: Option<String>,
 }
 
@@ -74,6 +76,7 @@ impl Link {
             texts: Vec::new(),
             open: false,
             closing: false,
+            said_goodbye: false,
             goodbye: None,
         };
         let asked = link.websocket.pin_mut().request(path, host, "-", &mut link.written);
@@ -159,10 +162,14 @@ impl Link {
             let shown = reason.chars().filter(|c| !c.is_control()).take(GOODBYE_CHARS_MAX);
             format!("{code} {}", shown.collect::<String>()).trim_end().to_owned()
         }));
-        if !std::mem::replace(&mut self.closing, true) {
-            self.write(CLOSE, &code)?;
+        self.say_goodbye(&code)
+    }
+
+    fn say_goodbye(&mut self, code: &[u8]) -> Result<()> {
+        match std::mem::replace(&mut self.said_goodbye, true) {
+            true => Ok(()),
+            false => self.write(CLOSE, code),
         }
-        Ok(())
     }
 
     /// How the connection has ended, once it has.
@@ -187,15 +194,17 @@ impl Link {
 
     /// Queues a goodbye, once.
     pub(crate) fn close(&mut self) -> Result<()> {
-        match std::mem::replace(&mut self.closing, true) {
-            true => Ok(()),
-            false => self.write(CLOSE, &[]),
-        }
+        self.closing = true;
+        self.say_goodbye(&[])
     }
 
     fn queue(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
         if self.closing {
             return Err(Error::new(ErrorKind::Closed, SEND).detail("the goodbye was said"));
+        }
+        if self.said_goodbye {
+            // The other side reads no more; the end that tells so comes behind what it said before.
+            return Ok(());
         }
         if self.output.len() + payload.len() > SEND_BYTES_MAX {
             return Err(Error::new(ErrorKind::Full, SEND));

@@ -334,17 +334,20 @@ impl Native {
 
     fn queue(&mut self, command: Command) -> Result<()> {
         let mut state = self.shared.state();
-        if state.closing || state.leaving || state.stopped {
-            return Err(Error::new(ErrorKind::Closed, "send"));
+        if state.closing {
+            return Err(Error::new(ErrorKind::Closed, "send").detail("the goodbye was said"));
         }
         if state.unsent + command.bytes() > SEND_BYTES_MAX {
             return Err(Error::new(ErrorKind::Full, "send"));
         }
         state.closing = matches!(command, Command::Close);
-        state.unsent += command.bytes();
-        state.commands.push_back(command);
-        drop(state);
-        self.shared.wake_thread();
+        // To who has gone nothing is said; the end that tells so comes behind what was said before.
+        if !state.leaving && !state.stopped {
+            state.unsent += command.bytes();
+            state.commands.push_back(command);
+            drop(state);
+            self.shared.wake_thread();
+        }
         Ok(())
     }
 }

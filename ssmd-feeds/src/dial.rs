@@ -63,7 +63,7 @@ pub trait Socket: Send {
     /// Queues a text message.
     ///
     /// # Errors
-    /// `Full` if more than [`SEND_BYTES_MAX`] wait, `Invalid` if it is not UTF-8, `Closed` after a close.
+    /// `Full` if more than [`SEND_BYTES_MAX`] wait, `Invalid` if it is not UTF-8, `Closed` after a close of ours.
     fn send(&mut self, text: Bytes) -> Result<()>;
 
     /// Queues a ping, whose answer counts in [`Socket::bytes`].
