@@ -31,15 +31,16 @@ const READ_BYTES_MAX: usize = 1024 * 1024;
 /// Starts the thread of a connection, and waits until hands are shaken.
 pub(crate) async fn shake(link: Link, reached: Reached, clock: Arc<dyn Clock>) -> Result<Native> {
     let broken = |cause| Error::io("shake hands", cause);
+    let mut through: Option<BoxFuture<'static, ()>> = None;
     let connection = match reached {
         Reached::Plain(tcp) => OwnedFd::from(tcp.into_std().map_err(broken)?),
         Reached::Tls(mut tls) => {
             let (ours, theirs) = ffi::socket_pair().map_err(broken)?;
             let mut pipe = UnixStream::from_std(ours.into()).map_err(broken)?;
             // It ends when either side does; what the other end sees then is an end.
-            tokio::spawn(async move {
+            through = Some(Box::pin(async move {
                 let _ = tokio::io::copy_bidirectional(&mut pipe, &mut *tls).await;
-            });
+            }));
             theirs
         }
     };
@@ -55,7 +56,7 @@ pub(crate) async fn shake(link: Link, reached: Reached, clock: Arc<dyn Clock>) -
     let thread = std::thread::Builder::new().name("echidna".to_owned());
     let started = thread.spawn(move || run(link, connection, &theirs, &*stamps));
     // From here on, dropping it ends the thread.
-    let mut native = Native { shared, clock, stalled: None, leaving: None };
+    let mut native = Native { shared, clock, through, stalled: None, leaving: None };
     started.map_err(broken)?;
     std::future::poll_fn(|context| native.poll_open(context)).await?;
     Ok(native)
@@ -265,6 +266,8 @@ impl Command {
 pub(crate) struct Native {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
+    /// Carries bytes between the thread and TLS.
+    through: Option<BoxFuture<'static, ()>>,
     /// Runs while something queued does not leave.
     stalled: Option<BoxFuture<'static, ()>>,
     /// Runs once the other side has said goodbye, until it ends the connection.
@@ -272,8 +275,15 @@ pub(crate) struct Native {
 }
 
 impl Native {
+    fn poll_through(&mut self, context: &mut Context<'_>) {
+        if self.through.as_mut().is_some_and(|through| through.as_mut().poll(context).is_ready()) {
+            self.through = None;
+        }
+    }
+
     fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
         self.shared.waker.register(context.waker());
+        self.poll_through(context);
         let mut state = self.shared.state();
         // What was received with the answer is given out first.
         if state.open {
@@ -296,6 +306,7 @@ impl Native {
         out: &mut Vec<Received>,
     ) -> Poll<Result<()>> {
         self.shared.waker.register(context.waker());
+        self.poll_through(context);
         let mut state = self.shared.state();
         if !state.messages.is_empty() {
             let count = state.messages.len().min(max.get());

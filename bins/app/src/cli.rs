@@ -497,7 +497,7 @@ pub struct Import {
 /// `ssmd bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Only these rows: decode, receive, durable, archive, restart, memory.
+    /// Only these rows: decode, receive, dialers, durable, archive, restart, memory.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Where to make the folder to measure in, on a real disk; without it ./target if there is one, else here.

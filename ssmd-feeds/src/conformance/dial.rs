@@ -500,7 +500,7 @@ pub async fn what_is_dropped_is_closed(make: Make) {
             let opening = dial.open(&handshake, system());
             let patience = async {
                 for _ in 0..patience {
-                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                    system().sleep(std::time::Duration::from_millis(1)).await;
                 }
             };
             tokio::select! { biased; opened = opening => drop(opened), () = patience => {} }

@@ -6,6 +6,7 @@
 mod archive;
 mod blast;
 mod decode;
+mod dialers;
 mod durable;
 mod figure;
 mod ground;
@@ -27,9 +28,10 @@ use ground::Ground;
 type Run = for<'a> fn(&'a Ground) -> BoxFuture<'a, Result<Vec<Figure>>>;
 
 /// Every row, in the order in which they run.
-const ROWS: [(&str, Run); 6] = [
+const ROWS: [(&str, Run); 7] = [
     ("decode", |ground| Box::pin(decode::run(ground))),
     ("receive", |ground| Box::pin(receive::run(ground))),
+    ("dialers", |ground| Box::pin(dialers::run(ground))),
     ("durable", |ground| Box::pin(durable::run(ground))),
     ("archive", |ground| Box::pin(archive::run(ground))),
     ("restart", |ground| Box::pin(restart::run(ground))),

@@ -112,7 +112,7 @@ fn send_together(stream: &mut TcpStream, load: &Load) -> std::io::Result<()> {
 }
 
 /// A text frame as a server sends it.
-fn encode(payload: &Bytes) -> Vec<u8> {
+pub(super) fn encode(payload: &Bytes) -> Vec<u8> {
     let mut frame = vec![0x81];
     match u16::try_from(payload.len()) {
         Ok(short @ 0..126) => frame.push(short as u8),
