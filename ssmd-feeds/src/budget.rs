@@ -130,6 +130,8 @@ mod tests {
 
     const LIMITS: Limits = Limits {
         topics_per_session: std::num::NonZeroUsize::MIN,
+        sessions: std::num::NonZeroUsize::MIN,
+        session_age: None,
         connects: 10,
         connects_window: Duration::from_secs(60),
     };

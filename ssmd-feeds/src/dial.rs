@@ -332,6 +332,20 @@ pub(crate) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn the_kernel_looks_after_a_connection_too() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIME_MAX));
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE);
+        }
+    }
+
     #[test]
     fn waits_are_seconds_or_dates() {
         let now: Timestamp = "2026-08-01T12:00:00Z".parse().unwrap();

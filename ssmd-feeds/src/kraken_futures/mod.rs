@@ -37,6 +37,8 @@ const REST: &str = "https://futures.kraken.com";
 const TOPICS_PER_SESSION: NonZeroUsize = NonZeroUsize::new(2_000).expect("it is not zero");
 /// The venue names no bound for attempts to connect here; its spot side, behind the same gate, bans above this.
 const CONNECTS: u32 = 150;
+/// Connections open at a time. The venue names no bound; this many would use up its attempts in ten minutes.
+const SESSIONS: NonZeroUsize = NonZeroUsize::new(100).expect("it is not zero");
 /// The window of [`CONNECTS`].
 const CONNECTS_WINDOW: Duration = Duration::from_secs(600);
 
@@ -48,6 +50,8 @@ pub const VENUE: VenueInfo = VenueInfo {
     rest: Some(REST),
     limits: Limits {
         topics_per_session: TOPICS_PER_SESSION,
+        sessions: SESSIONS,
+        session_age: None,
         connects: CONNECTS,
         connects_window: CONNECTS_WINDOW,
     },
