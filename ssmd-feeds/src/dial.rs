@@ -76,6 +76,12 @@ pub trait Socket: Send {
 
     /// How many bytes have been received in all, those of pings and of unfinished messages included.
     fn bytes(&self) -> u64;
+
+    /// How many messages, pings and answers to pings have been received whole; `None` if that is not known. It tells
+    /// an answer from a message that drips for ever.
+    fn whole(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// One message off a socket.

@@ -42,7 +42,8 @@ pub enum Liveness {
     /// A whole message, or a large one under way: for venues that promise heartbeats. A socket that answers pings
     /// and says nothing else is dead.
     Messages,
-    /// Any byte, those of pings among them: for venues that may have nothing to say. We ping them at every beat.
+    /// A message, a ping or an answer to ours, or a large message under way: for venues that may have nothing to
+    /// say. We ping them at every beat.
     Bytes,
     /// As [`Liveness::Bytes`], and data: for venues that answer pings also while their data is frozen. Longer than
     /// this without data is death, while anything that is wanted is confirmed. Only for what never falls quiet.
@@ -142,7 +143,7 @@ impl<P: Protocol> Session for WsSession<P> {
             beat: Timer::new(clock.as_ref(), beat),
             look: Timer::new(clock.as_ref(), silence.min(LOOK_EVERY)),
             silence,
-            heard: Heard { at: clock.elapsed(), bytes: socket.bytes() },
+            heard: Heard { at: clock.elapsed(), bytes: socket.bytes(), whole: socket.whole() },
             fresh: None,
             closing: false,
             protocol,
@@ -190,6 +191,7 @@ struct Heard {
     at: Duration,
     /// What the socket had received when the silence began, or was last looked at.
     bytes: u64,
+    whole: Option<u64>,
 }
 
 /// What the loop woke up for.
@@ -229,7 +231,7 @@ impl<P: Protocol> WsFrames<P> {
         let mut incoming = std::mem::take(&mut self.incoming);
         let mut control = false;
         if let Some(last) = incoming.last() {
-            self.heard = Heard { at: last.elapsed, bytes: self.socket.bytes() };
+            self.heard = Heard { at: last.elapsed, bytes: self.socket.bytes(), whole: self.socket.whole() };
         }
         self.ready.reserve(incoming.len());
         for message in incoming.drain(..) {
@@ -317,13 +319,13 @@ impl<P: Protocol> WsFrames<P> {
 
     /// What has not come for too long, and for how long.
     fn silent(&mut self, now: Duration) -> Option<(&'static str, Duration)> {
-        let bytes = self.socket.bytes();
-        let enough = match self.liveness {
-            Liveness::Messages => UNDER_WAY_BYTES,
-            Liveness::Bytes | Liveness::Data(_) => 1,
-        };
-        if bytes - self.heard.bytes >= enough {
-            self.heard = Heard { at: now, bytes };
+        let (bytes, whole) = (self.socket.bytes(), self.socket.whole());
+        let answers = self.liveness != Liveness::Messages && whole != self.heard.whole;
+        // Where the socket cannot tell answers from parts of a message, any byte counts as one.
+        let any = self.liveness != Liveness::Messages && whole.is_none();
+        let enough = if any { 1 } else { UNDER_WAY_BYTES };
+        if answers || bytes - self.heard.bytes >= enough {
+            self.heard = Heard { at: now, bytes, whole };
         }
         let silent = now.saturating_sub(self.heard.at);
         if silent >= self.silence {

@@ -41,6 +41,9 @@ const SESSIONS: NonZeroUsize = NonZeroUsize::new(100).expect("it is not zero");
 /// The window of [`CONNECTS`].
 const CONNECTS_WINDOW: Duration = Duration::from_secs(600);
 
+/// With tickers subscribed, which come about once a second for each product, no data for so long is no quiet market.
+const FROZEN_AFTER: Duration = Duration::from_secs(30);
+
 /// The line of the table of feeds.
 pub static VENUE: VenueInfo = VenueInfo {
     words: channel::WORDS,
@@ -69,11 +72,12 @@ pub fn open(spec: &FeedSpec, context: &OpenContext) -> Result<Arc<dyn Feed>> {
     let channels = Channels::new(spec, "PF_XBTUSD", |channel| {
         Ok(if parse_channel(channel)?.has_products() { About::Symbols } else { About::Venue })
     })?;
+    let ticks = spec.channels.iter().any(|channel| channel.name == Stream::Ticker.name());
     let protocol = KrakenFuturesProtocol::new(spec.url.as_deref().unwrap_or(URL));
     let options = WsOptions {
         name: spec.name.clone(),
         limits: VENUE.limits,
-        liveness: Liveness::Bytes,
+        liveness: if ticks { Liveness::Data(FROZEN_AFTER) } else { Liveness::Bytes },
         dial: Arc::clone(&context.dial),
         subscriptions: context.subscriptions.clone(),
     };
