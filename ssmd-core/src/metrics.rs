@@ -72,6 +72,8 @@ table! {
         "topics that are wanted and not confirmed by the venue";
     LAG = Gauge "ssmd_connector_lag_seconds" ["feed"]
         "seconds from the receipt of the last frame to its being durable";
+    RECEIVE_LAG = Gauge "ssmd_connector_receive_lag_seconds" ["feed", "shard"]
+        "seconds from the venue's time of frames to their receipt by our clock, the median of the last second in which data came; below zero where our clock is behind";
     DURABLE = Histogram "ssmd_connector_durable_seconds" ["feed"]
         "seconds from the receipt of a frame to its being durable";
     ERRORS = Counter "ssmd_connector_errors_total" ["feed", "error_type"]
