@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::decoders::Checks;
-use crate::{Body, Entry, EntryKind, Origin, Output, SessionId, Symbol, Timestamp};
+use crate::{Body, Entry, EntryKind, Origin, Output, Record, SessionId, Symbol, Timestamp};
 
 /// More symbols are hostile; those beyond are not audited.
 const SYMBOLS_MAX: usize = 50_000;
@@ -94,6 +94,24 @@ impl Books {
     }
 
     fn frame(&mut self, entry: &Entry, outputs: &[Output], checks: Checks, count: bool) {
+        // Nearly every frame is one change of one book, or nothing of a book.
+        match outputs {
+            [] => return,
+            [Output::Record(Record { header, body })] => {
+                let (Some(symbol), true) = (&header.symbol, is_book(body)) else { return };
+                match body {
+                    Body::BookSnapshot(_) => self.began(entry, symbol, count),
+                    _ => self.told(entry, symbol),
+                }
+                if checks.verified > 0 {
+                    self.verified(symbol, if count { checks.verified } else { 0 });
+                }
+            }
+            _ => self.several(entry, outputs, checks, count),
+        }
+    }
+
+    fn several(&mut self, entry: &Entry, outputs: &[Output], checks: Checks, count: bool) {
         let mut told = std::mem::take(&mut self.told);
         let mut verified = checks.verified;
         for output in outputs {
@@ -101,9 +119,9 @@ impl Books {
                 Output::Resync(symbol) => self.failed(entry, symbol, count),
                 Output::Record(record) => {
                     let Some(symbol) = &record.header.symbol else { continue };
-                    match record.body {
+                    match &record.body {
                         Body::BookSnapshot(_) => self.began(entry, symbol, count),
-                        Body::BookDelta(_) => self.told(entry, symbol),
+                        body if is_book(body) => self.told(entry, symbol),
                         _ => continue,
                     }
                     told.push(symbol.clone());
@@ -118,7 +136,7 @@ impl Books {
         while let (Some(symbol), true) = (told.pop(), verified > 0) {
             let mine = if told.is_empty() { verified } else { 1 };
             verified -= mine;
-            self.verified(entry, &symbol, if count { mine } else { 0 });
+            self.verified(&symbol, if count { mine } else { 0 });
         }
         told.clear();
         self.told = told;
@@ -168,8 +186,8 @@ impl Books {
         }
     }
 
-    fn verified(&mut self, entry: &Entry, symbol: &Symbol, count: u64) {
-        let Some(known) = self.known(entry, symbol) else { return };
+    fn verified(&mut self, symbol: &Symbol, count: u64) {
+        let Some(known) = self.books.get_mut(symbol) else { return };
         known.audit.verified += count;
         known.audit.state = BookState::Verified;
     }
@@ -191,13 +209,17 @@ impl Books {
     }
 }
 
+fn is_book(body: &Body) -> bool {
+    matches!(body, Body::BookSnapshot(_) | Body::BookDelta(_))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::record::Book;
-    use crate::{EntryId, FrameKind, Header, Record};
+    use crate::{EntryId, FrameKind, Header};
 
     fn entry(kind: EntryKind, session: u64, second: i64) -> Entry {
         let at = Timestamp::from_nanos(second * 1_000_000_000);

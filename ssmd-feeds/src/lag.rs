@@ -12,6 +12,8 @@ use ssmd_core::{Body, Entry, EntryKind, Output, SessionId};
 
 /// Frames of one second that count; of more, the first ones stand for all.
 const FRAMES_MAX: usize = 4096;
+/// A frame cannot come before it was sent: this much, in nanoseconds, is no rounding of a venue's time but a clock.
+const AHEAD_MAX: i64 = 1_000_000_000;
 const NANOS_PER_SECOND: f64 = 1e9;
 
 /// The lag of every connection of a feed, by its shard. Clones share it.
@@ -43,6 +45,8 @@ struct Measured {
     shard: usize,
     /// In nanoseconds, since the last tick.
     lags: Vec<i64>,
+    /// Whether it was told that our clock is wrong.
+    warned: bool,
 }
 
 impl Lags {
@@ -59,7 +63,7 @@ impl Lags {
         match entry.kind {
             EntryKind::Open => {
                 let shard = note::decode::<note::Open>(&entry.payload).ok().and_then(|open| open.shard);
-                let measured = Measured { shard: shard.unwrap_or(0), lags: Vec::new() };
+                let measured = Measured { shard: shard.unwrap_or(0), lags: Vec::new(), warned: false };
                 self.sessions.insert(entry.session, measured);
             }
             EntryKind::Close => {
@@ -97,6 +101,11 @@ impl Lags {
             let gauge = self.metrics.gauge(&metrics::RECEIVE_LAG, &[&self.feed, &shard]);
             gauge.set(median as f64 / NANOS_PER_SECOND);
             self.lag.lock().insert(measured.shard, median);
+            if median < -AHEAD_MAX && !std::mem::replace(&mut measured.warned, true) {
+                let seconds = -median as f64 / NANOS_PER_SECOND;
+                self.metrics.counter(&metrics::ERRORS, &[&self.feed, "clock"]).add(1);
+                tracing::error!(feed = %self.feed, seconds, "our clock is behind the venue's; set it, with NTP for example");
+            }
         }
     }
 }
@@ -171,5 +180,12 @@ mod tests {
         lags.take(&entry(EntryKind::Close, 1, 12_000), &[]);
         lags.take(&entry(EntryKind::Tick, 0, 12_000), &[]);
         assert_eq!(shared.most_seconds(), Some(-0.05));
+        let wrong = || metrics.counter(&metrics::ERRORS, &["toy", "clock"]).get();
+        assert_eq!(wrong(), 0);
+        for second in [13, 14] {
+            hear(&mut lags, 2, second * 1000, second * 1000 + 1_001, Body::BookDelta);
+            lags.take(&entry(EntryKind::Tick, 0, second * 1000), &[]);
+        }
+        assert_eq!(wrong(), 1);
     }
 }
