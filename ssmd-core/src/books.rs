@@ -96,7 +96,7 @@ impl Books {
     fn frame(&mut self, entry: &Entry, outputs: &[Output], checks: Checks, count: bool) {
         // Nearly every frame is one change of one book, or nothing of a book.
         match outputs {
-            [] => return,
+            [] => {}
             [Output::Record(Record { header, body })] => {
                 let (Some(symbol), true) = (&header.symbol, is_book(body)) else { return };
                 match body {
