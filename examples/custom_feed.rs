@@ -35,6 +35,8 @@ impl Feed for Counting {
     fn limits(&self) -> Limits {
         Limits {
             topics_per_session: NonZeroUsize::MAX,
+            sessions: NonZeroUsize::MAX,
+            session_age: None,
             connects: 10,
             connects_window: Duration::from_secs(60),
         }

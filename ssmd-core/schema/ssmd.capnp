@@ -132,6 +132,14 @@ struct Ticker {
     none @8 :Void;
     count @9 :UInt64;
   }
+  openInterest @10 :Decimal;
+  # Contracts that are open, in size units.
+
+  markPrice @11 :Decimal;
+  # What the venue values positions at.
+
+  indexPrice @12 :Decimal;
+  # What the contract is about is worth elsewhere.
 }
 
 struct Book {

@@ -18,6 +18,17 @@ pub struct Decoders {
     joiners: BTreeMap<Origin, Joiner>,
     /// Counts of sessions that have ended, and of frames whose parts were missing.
     ended: DecodeCounts,
+    /// Checks of books that the last entry brought.
+    checks: Checks,
+}
+
+/// Checks of books: how many passed, and how many failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checks {
+    /// Those that passed.
+    pub verified: u64,
+    /// Those that failed.
+    pub failed: u64,
 }
 
 impl Decoders {
@@ -33,6 +44,7 @@ impl Decoders {
             open: BTreeMap::new(),
             joiners: BTreeMap::new(),
             ended: DecodeCounts::default(),
+            checks: Checks::default(),
         }
     }
 
@@ -42,6 +54,7 @@ impl Decoders {
     /// The entry's frame could not be decoded; `out` is as it was, the error is counted, and the next entry can be
     /// pushed.
     pub fn push(&mut self, entry: &Entry, out: &mut Vec<Output>) -> Result<(), DecodeError> {
+        self.checks = Checks::default();
         match entry.kind {
             EntryKind::Frame(_) => self.frame(entry, out),
             EntryKind::Epoch => {
@@ -58,6 +71,11 @@ impl Decoders {
             EntryKind::Gap => self.gap(entry, out),
             EntryKind::Open | EntryKind::Tick | EntryKind::Roll => Ok(()),
         }
+    }
+
+    /// The checks of books that the last entry brought.
+    pub fn checks(&self) -> Checks {
+        self.checks
     }
 
     /// Everything counted so far.
@@ -78,7 +96,15 @@ impl Decoders {
             }
         };
         let key = (entry.id.origin, entry.session);
-        self.open.entry(key).or_insert_with(|| (self.make)()).decode(&frame, out)
+        let decoder = self.open.entry(key).or_insert_with(|| (self.make)());
+        let before = decoder.counts();
+        let decoded = decoder.decode(&frame, out);
+        let after = decoder.counts();
+        self.checks = Checks {
+            verified: after.books_verified - before.books_verified,
+            failed: after.books_failed - before.books_failed,
+        };
+        decoded
     }
 
     fn gap(&mut self, entry: &Entry, out: &mut Vec<Output>) -> Result<(), DecodeError> {

@@ -228,7 +228,7 @@ pub mod note {
     use bytes::Bytes;
     use serde::{Deserialize, Serialize};
 
-    use crate::{Day, Error, ErrorKind, Evidence, GapCause, Result};
+    use crate::{Day, Error, ErrorKind, Evidence, GapCause, Result, SessionId};
 
     /// A log was opened for writing.
     #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -270,6 +270,9 @@ pub mod note {
         /// What was said about it, for people.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         pub detail: String,
+        /// Another session, open before and after, that carries the same: nothing is missing for this end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub covered_by: Option<SessionId>,
         /// What the session had heard and sent in all.
         #[serde(flatten)]
         pub heard: Heard,

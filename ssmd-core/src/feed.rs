@@ -172,6 +172,10 @@ impl std::ops::AddAssign for DecodeCounts {
 pub struct Limits {
     /// Topics that one connection may carry.
     pub topics_per_session: NonZeroUsize,
+    /// Connections that may be open at a time.
+    pub sessions: NonZeroUsize,
+    /// The age at which the venue ends every connection, where it does: each is replaced before.
+    pub session_age: Option<Duration>,
     /// Attempts to connect that one address may make in `connects_window`.
     pub connects: u32,
     /// The window of `connects`.

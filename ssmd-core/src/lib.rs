@@ -30,6 +30,7 @@ pub mod transport;
 pub mod codec;
 pub mod schema;
 
+pub mod books;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod decoders;
@@ -38,10 +39,11 @@ pub mod metrics;
 pub mod tasks;
 
 pub use book::{BookSide, OrderBook};
+pub use books::{BookAudit, BookState, Books};
 pub use cache::{Cache, Expect, Versioned};
 pub use clock::{Clock, Day, ManualClock, SystemClock, Timestamp};
 pub use decimal::Decimal;
-pub use decoders::Decoders;
+pub use decoders::{Checks, Decoders};
 pub use entry::{Entry, EntryId, EntryKind, Origin};
 pub use error::{Error, ErrorKind, Result};
 pub use feed::{

@@ -58,16 +58,26 @@ table! {
         "entries that are durable in the journal";
     RECONNECTS = Counter "ssmd_connector_websocket_reconnects_total" ["feed"]
         "connections opened after the first one";
+    REPLACED = Counter "ssmd_connector_websocket_replaced_total" ["feed"]
+        "connections that were replaced before the venue ended them";
+    CONNECTS = Counter "ssmd_connector_connects_total" ["feed", "result"]
+        "attempts to connect: opened, failed";
+    CONNECTS_DELAYED = Counter "ssmd_connector_connects_delayed_total" ["feed"]
+        "attempts to connect that waited because the venue allows no more of them";
+    CONNECT_SECONDS = Histogram "ssmd_connector_connect_seconds" ["feed"]
+        "seconds that attempts to connect took, from the name lookup to the WebSocket handshake";
     SESSIONS = Gauge "ssmd_connector_sessions" ["feed"]
         "connections that are open now";
     SUBSCRIPTIONS_MISSING = Gauge "ssmd_connector_subscriptions_missing" ["feed"]
         "topics that are wanted and not confirmed by the venue";
     LAG = Gauge "ssmd_connector_lag_seconds" ["feed"]
         "seconds from the receipt of the last frame to its being durable";
+    RECEIVE_LAG = Gauge "ssmd_connector_receive_lag_seconds" ["feed", "shard"]
+        "seconds from the venue's time of frames to their receipt by our clock, the median of the last second in which data came; below zero where our clock is behind";
     DURABLE = Histogram "ssmd_connector_durable_seconds" ["feed"]
         "seconds from the receipt of a frame to its being durable";
     ERRORS = Counter "ssmd_connector_errors_total" ["feed", "error_type"]
-        "what went wrong: connect, closed, silence, protocol, rejected, malformed, unknown";
+        "what went wrong: connect, closed, silence, protocol, rejected, malformed, unknown, capacity, clock";
     GAPS = Counter "ssmd_connector_gaps_total" ["feed", "cause"]
         "known holes in what was captured";
     OVERFLOW = Counter "ssmd_connector_frames_overflowed_total" ["feed"]

@@ -203,6 +203,12 @@ pub struct Ticker {
     pub change_percent: Option<Decimal>,
     /// Trades in the window.
     pub trades: Option<u64>,
+    /// Contracts that are open, in size units.
+    pub open_interest: Option<Decimal>,
+    /// What the venue values positions at.
+    pub mark_price: Option<Decimal>,
+    /// What the contract is about is worth elsewhere.
+    pub index_price: Option<Decimal>,
 }
 
 /// Levels of a book, best first within each side of a snapshot, in the venue's order in a delta.

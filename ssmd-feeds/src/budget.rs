@@ -39,7 +39,8 @@ impl ConnectBudget {
     }
 
     /// Takes one attempt, which is to be made now; or says how long to wait before asking again. An attempt that
-    /// was taken is in the file already.
+    /// was taken is in the file already; where it cannot be, attempts are so far apart that no number of restarts
+    /// exceeds the limit.
     ///
     /// # Cancel safety
     /// Safe: at worst an attempt counts that was not made.
@@ -50,7 +51,10 @@ impl ConnectBudget {
             let (now, wall) = (nanos(clock.elapsed()), i128::from(clock.now().nanos()));
             let stamps = made.iter().map(|at| wall - (now - at)).collect();
             if let Err(error) = save(path.clone(), stamps).await {
-                tracing::warn!(%error, "a restart will not know of this connect");
+                // A crash loop would know of none of its attempts, so each waits for as long as is its share.
+                let pace = self.window / u32::try_from(self.attempts).unwrap_or(u32::MAX);
+                tracing::warn!(%error, ?pace, "a restart will not know of this connect; connecting slowly");
+                clock.sleep(pace).await;
             }
         }
         Ok(())
@@ -130,6 +134,8 @@ mod tests {
 
     const LIMITS: Limits = Limits {
         topics_per_session: std::num::NonZeroUsize::MIN,
+        sessions: std::num::NonZeroUsize::MIN,
+        session_age: None,
         connects: 10,
         connects_window: Duration::from_secs(60),
     };
@@ -182,6 +188,34 @@ mod tests {
         }
         check(&made);
         assert!(made.len() >= 5 * 7, "{} attempts in five minutes", made.len());
+    }
+
+    #[tokio::test]
+    async fn where_attempts_cannot_be_kept_they_are_far_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("toy");
+        // A folder stands where the new file must be written.
+        std::fs::create_dir_all(file.with_extension("new")).unwrap();
+        let (mut made, mut wall) = (Vec::new(), begin());
+        for _ in 0..40 {
+            let clock = ManualClock::new(wall);
+            let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+            let budget = ConnectBudget::open(LIMITS, Some(file.clone()), &clock).await;
+            let mut taking = std::pin::pin!(budget.take(&shared));
+            loop {
+                tokio::select! {
+                    biased;
+                    taken = &mut taking => {
+                        taken.unwrap();
+                        break;
+                    }
+                    () = tokio::task::yield_now() => clock.advance(Duration::from_millis(1)),
+                }
+            }
+            made.push(clock.now());
+            wall = clock.now();
+        }
+        check(&made);
     }
 
     #[tokio::test]

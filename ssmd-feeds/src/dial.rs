@@ -77,6 +77,12 @@ pub trait Socket: Send {
 
     /// How many bytes have been received in all, those of pings and of unfinished messages included.
     fn bytes(&self) -> u64;
+
+    /// How many messages, pings and answers to pings have been received whole; `None` if that is not known. It tells
+    /// an answer from a message that drips for ever.
+    fn whole(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// One message off a socket.
@@ -403,6 +409,20 @@ pub(crate) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_looks_after_a_connection_too() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIME_MAX));
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE);
+        }
+    }
 
     #[test]
     fn waits_are_seconds_or_dates() {

@@ -33,6 +33,7 @@ pub mod capture;
 mod budget;
 mod supervise;
 
+pub mod lag;
 pub mod live;
 pub mod quiet;
 

@@ -4,17 +4,18 @@
 //! again from the journal.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ssmd_core::metrics::{self, Counter};
 use ssmd_core::{
-    Clock, DecodeCounts, DecodeError, Decoders, Entries, Entry, ErrorKind, Feed, Journal, Message, Metrics,
-    Origin, Output, Record, RecordType, Result, SessionId, Start, Symbol, Transport,
+    Books, Clock, DecodeCounts, DecodeError, Decoders, Entries, Entry, ErrorKind, Feed, Journal, Message,
+    Metrics, Origin, Output, Record, RecordType, Result, SessionId, Start, Symbol, Transport,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::lag::{Lags, ReceiveLag};
 use crate::quiet::Quiet;
 
 /// Turns a record into the messages that tell it.
@@ -53,6 +54,8 @@ pub struct Live {
     counts: watch::Sender<DecodeCounts>,
     counters: Counters,
     quiet: Quiet,
+    books: Arc<Mutex<Books>>,
+    lags: Lags,
     outputs: Vec<Output>,
     messages: Vec<Message>,
     /// The last entry of the live log that was decoded.
@@ -69,6 +72,8 @@ impl Live {
             counts: watch::Sender::new(DecodeCounts::default()),
             counters: Counters::new(&options.metrics, options.feed.name().as_str()),
             quiet: Quiet::default(),
+            books: Arc::default(),
+            lags: Lags::new(&options.metrics, options.feed.name().as_str()),
             outputs: Vec::new(),
             messages: Vec::new(),
             reached: 0,
@@ -80,6 +85,16 @@ impl Live {
     /// What was decoded so far, told once per batch.
     pub fn counts(&self) -> watch::Receiver<DecodeCounts> {
         self.counts.subscribe()
+    }
+
+    /// The audit of books, as far as was decoded.
+    pub fn books(&self) -> Arc<Mutex<Books>> {
+        Arc::clone(&self.books)
+    }
+
+    /// How late frames come, connection by connection.
+    pub fn receive_lag(&self) -> ReceiveLag {
+        self.lags.shared()
     }
 
     /// Decodes until `stop`, and then what was durable at that moment; or until the journal ends.
@@ -125,7 +140,11 @@ impl Live {
     async fn take(&mut self, batch: Result<Vec<Entry>>) -> Result<bool> {
         match batch {
             Ok(batch) => {
-                batch.iter().for_each(|entry| self.decode(entry));
+                let shared = Arc::clone(&self.books);
+                {
+                    let mut books = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    batch.iter().for_each(|entry| self.decode(entry, &mut books));
+                }
                 self.publish().await;
                 self.count();
                 Ok(true)
@@ -142,7 +161,7 @@ impl Live {
         }
     }
 
-    fn decode(&mut self, entry: &Entry) {
+    fn decode(&mut self, entry: &Entry, books: &mut Books) {
         if let Err(error) = self.decoders.push(entry, &mut self.outputs) {
             tracing::debug!(entry = %entry.id, %error, "not decoded");
             match error {
@@ -150,6 +169,8 @@ impl Live {
                 DecodeError::Unknown(_) => self.counters.unknown.add(1),
             }
         }
+        books.take(entry, &self.outputs, self.decoders.checks(), true);
+        self.lags.take(entry, &self.outputs);
         let (origin, first) = self.options.live;
         let live = entry.id.origin == origin && entry.session >= first;
         if entry.id.origin == origin {

@@ -1,5 +1,5 @@
 //! Keeps one session open for as long as it is wanted: connects within the venue's limits, hears, and connects
-//! again. One session's end touches no other.
+//! again, before the end where that is known ([`successor`]). One session's end touches no other.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,14 +9,18 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use ssmd_core::{
-    Clock, Error, ErrorKind, FeedName, Frame, Frames, GapCause, Metrics, Result, Session, SessionId, Symbol,
-    Wanted, metrics,
+    Clock, Error, ErrorKind, FeedName, Frame, FrameKind, Frames, GapCause, Metrics, Result, Session,
+    SessionId, Symbol, Wanted, metrics,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::ConnectBudget;
 use crate::capture::{CaptureStatus, Link};
+
+mod successor;
+
+use successor::{Change, Line, Opening, Said, Successor};
 
 /// What a session tells the one who numbers entries.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub(crate) enum Told {
         session: SessionId,
         cause: GapCause,
         detail: String,
+        /// Another session that carries the same all along.
+        covered_by: Option<SessionId>,
     },
 }
 
@@ -62,8 +68,12 @@ pub(crate) struct Supervisor {
     pub(crate) metrics: Metrics,
     pub(crate) status: Arc<CaptureStatus>,
     pub(crate) backoff: Backoff,
+    /// The age at which the venue ends a connection.
+    pub(crate) age: Option<Duration>,
     /// How many connections it has opened.
     pub(crate) connections: u64,
+    /// A number that was taken for a connection that has not opened.
+    pub(crate) reserved: Option<SessionId>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -74,12 +84,12 @@ enum End {
     Failed(Error),
 }
 
-/// What a session woke up for.
+/// What woke a supervisor up.
 enum Event {
     Stop,
     Resync(Symbol),
-    Durable(u64),
-    Heard(Result<Vec<Frame>>),
+    Said(Said),
+    Successor(Change),
 }
 
 impl Supervisor {
@@ -91,25 +101,18 @@ impl Supervisor {
     }
 
     async fn keep_open(&mut self) -> Result<()> {
-        // An attempt that failed opened nothing, so its number is not used up.
-        let mut reserved = None;
+        let stop = self.stop.clone();
         loop {
-            let id = *reserved.get_or_insert_with(|| self.ids.take());
-            let stop = self.stop.clone();
+            let (id, opening) = self.opening();
             let opened = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                opened = self.open(id) => opened,
+                opened = opening => opened,
             };
             let wait = match opened {
                 Ok(frames) => {
-                    reserved = None;
-                    let since = self.clock.elapsed();
-                    let Some(end) = self.session(id, frames).await else { return Ok(()) };
-                    let End::Failed(error) = end else { return Ok(()) };
-                    if self.clock.elapsed().saturating_sub(since) >= HEALTHY_AFTER {
-                        self.backoff.reset();
-                    }
+                    let Some(line) = self.opened(id, frames, None).await else { return Ok(()) };
+                    let Some(End::Failed(error)) = self.carry(line).await else { return Ok(()) };
                     error.wait()
                 }
                 Err(error) => {
@@ -127,83 +130,151 @@ impl Supervisor {
         }
     }
 
-    /// Opens a connection as soon as the venue's limits allow.
-    async fn open(&self, id: SessionId) -> Result<Box<dyn Frames>> {
-        while let Err(wait) = self.budget.take(&self.clock).await {
-            tracing::warn!(feed = %self.feed, ?wait, "as many connects as the venue allows were made");
-            self.clock.sleep(wait).await;
-        }
-        self.session.open(id, self.wanted.clone(), Arc::clone(&self.clock)).await
+    /// Opens a connection as soon as the venue's limits allow. A number whose attempt failed is used again.
+    fn opening(&mut self) -> (SessionId, Opening) {
+        let id = *self.reserved.get_or_insert_with(|| self.ids.take());
+        let (budget, session, feed) =
+            (Arc::clone(&self.budget), Arc::clone(&self.session), self.feed.clone());
+        let (wanted, clock, metrics) = (self.wanted.clone(), Arc::clone(&self.clock), self.metrics.clone());
+        let opening = async move {
+            while let Err(wait) = budget.take(&clock).await {
+                tracing::warn!(%feed, ?wait, "as many connects as the venue allows were made");
+                metrics.counter(&metrics::CONNECTS_DELAYED, &[feed.as_str()]).add(1);
+                clock.sleep(wait).await;
+            }
+            let began = clock.elapsed();
+            let opened = session.open(id, wanted, Arc::clone(&clock)).await;
+            let result = if opened.is_ok() { "opened" } else { "failed" };
+            metrics.counter(&metrics::CONNECTS, &[feed.as_str(), result]).add(1);
+            let took = clock.elapsed().saturating_sub(began);
+            metrics.histogram(&metrics::CONNECT_SECONDS, &[feed.as_str()]).observe(took);
+            opened
+        };
+        (id, Box::pin(opening))
     }
 
     fn refused(&self, error: &Error) {
         self.status.refused.fetch_add(1, Ordering::Relaxed);
-        let kind = if error.kind() == ErrorKind::Denied { "rejected" } else { "connect" };
-        self.metrics.counter(&metrics::ERRORS, &[self.feed.as_str(), kind]).add(1);
-        tracing::warn!(feed = %self.feed, report = error.report(), "not connected");
+        self.metrics.counter(&metrics::ERRORS, &[self.feed.as_str(), "connect"]).add(1);
+        tracing::warn!(feed = %self.feed, %error, "cannot connect");
     }
 
-    /// Hears one session from its opening to its end. `None` if nobody numbers entries any more.
-    async fn session(&mut self, id: SessionId, mut frames: Box<dyn Frames>) -> Option<End> {
+    /// Tells that a connection is open; it may take the place of another one that is.
+    async fn opened(
+        &mut self,
+        id: SessionId,
+        frames: Box<dyn Frames>,
+        replaces: Option<SessionId>,
+    ) -> Option<Line> {
+        self.reserved = None;
         let (tell, durable) = watch::channel(0);
-        let url = frames.url();
-        tracing::info!(feed = %self.feed, session = %id, url, "session opened");
-        let wanted = shown(&self.wanted.borrow());
-        let shard = self.shard;
+        let (shard, url, wanted) = (self.shard, frames.url(), shown(&self.wanted.borrow()));
         self.tell(Told::Opened { shard, session: id, url, wanted, tell }).await?;
-        self.opened(true);
-        let end = self.pump(frames.as_mut(), durable).await;
+        let status = &self.status;
+        status.sessions.fetch_add(1, Ordering::Relaxed);
+        status.opened.fetch_add(1, Ordering::Relaxed);
+        status.set_link(self.shard, Link::Open);
+        if replaces.is_some() {
+            tracing::debug!(feed = %self.feed, session = %id, "a connection is replaced before it ends");
+        } else if self.connections > 0 {
+            status.reconnects.fetch_add(1, Ordering::Relaxed);
+            self.metrics.counter(&metrics::RECONNECTS, &[self.feed.as_str()]).add(1);
+        }
+        self.connections += 1;
+        Some(Line { id, frames, durable, opened: self.clock.elapsed(), has_heard: false, held: None })
+    }
+
+    /// Tells that a connection has ended. Nothing is missing for that if another one carries the same.
+    async fn ended(&self, line: Line, end: &End, covered_by: Option<SessionId>) -> Option<()> {
+        let Line { id, frames, .. } = line;
         drop(frames);
-        self.opened(false);
-        let end = end?;
-        let (cause, detail) = match &end {
+        self.status.sessions.fetch_sub(1, Ordering::Relaxed);
+        if covered_by.is_none() {
+            self.status.set_link(self.shard, Link::Down);
+        }
+        let (cause, detail) = match end {
             End::Done(why) => (GapCause::Planned, (*why).to_owned()),
             End::Failed(error) => (cause(error), error.to_string().chars().take(DETAIL_CHARS_MAX).collect()),
         };
-        if let End::Failed(error) = &end {
-            let kind = error_type(cause);
-            self.metrics.counter(&metrics::ERRORS, &[self.feed.as_str(), kind]).add(1);
+        if let End::Failed(error) = end {
+            self.metrics.counter(&metrics::ERRORS, &[self.feed.as_str(), error_type(cause)]).add(1);
             tracing::warn!(feed = %self.feed, session = %id, %error, "session ended");
         }
-        self.tell(Told::Closed { session: id, cause, detail }).await?;
-        Some(end)
+        self.tell(Told::Closed { session: id, cause, detail, covered_by }).await
     }
 
-    async fn pump(&mut self, frames: &mut dyn Frames, mut durable: watch::Receiver<u64>) -> Option<End> {
+    /// Hears a connection, and those that take its place in time, until one ends for which there is no other.
+    async fn carry(&mut self, mut line: Line) -> Option<End> {
         let stop = self.stop.clone();
+        let mut successor = self.later(&line);
         loop {
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => Event::Stop,
                 Some(symbol) = self.resync.recv() => Event::Resync(symbol),
-                Ok(()) = durable.changed() => Event::Durable(*durable.borrow_and_update()),
-                heard = frames.next(FRAMES_PER_BATCH) => Event::Heard(heard),
+                said = line.next() => Event::Said(said),
+                change = successor.changed() => Event::Successor(change),
             };
             let done = match event {
-                Event::Stop => return self.close(frames).await,
-                Event::Resync(symbol) => resync(frames, &symbol).await,
-                Event::Durable(below) => frames.durable(below).await,
-                Event::Heard(Ok(heard)) if heard.is_empty() => {
-                    return Some(End::Done("the feed is complete"));
+                Event::Stop => {
+                    if let Successor::Open { line: other, .. } = successor {
+                        let end = self.close(other, "stopped").await?;
+                        self.ended(end.0, &end.1, Some(line.id)).await?;
+                    }
+                    let (line, end) = self.close(line, "stopped").await?;
+                    self.ended(line, &end, None).await?;
+                    return Some(end);
                 }
-                Event::Heard(Ok(heard)) => {
-                    self.tell(Told::Frames(heard)).await?;
-                    Ok(())
+                Event::Resync(symbol) => {
+                    if let Successor::Open { line: other, .. } = &mut successor {
+                        // Its own end tells what is wrong with it.
+                        let _ = resync(other.frames.as_mut(), &symbol).await;
+                    }
+                    resync(line.frames.as_mut(), &symbol).await.map_err(End::Failed)
                 }
-                Event::Heard(Err(error)) => Err(error),
+                Event::Said(said) => self.take(&mut line, said).await?,
+                Event::Successor(change) => {
+                    (line, successor) = self.succeed(line, successor, change).await?;
+                    continue;
+                }
             };
-            if let Err(error) = done {
-                return Some(End::Failed(error));
-            }
+            let Err(end) = done else { continue };
+            self.healthy(&line);
+            self.ended(line, &end, None).await?;
+            let Some(next) = self.inherit(successor).await? else { return Some(end) };
+            line = next;
+            successor = self.later(&line);
         }
     }
 
-    async fn close(&self, frames: &mut dyn Frames) -> Option<End> {
+    /// Does what a connection said; its end if that is what it was.
+    async fn take(&self, line: &mut Line, said: Said) -> Option<Result<(), End>> {
+        Some(match said {
+            Said::Durable(below) => line.frames.durable(below).await.map_err(End::Failed),
+            Said::Heard(Ok(heard)) if heard.is_empty() => Err(End::Done("the feed is complete")),
+            Said::Heard(Ok(heard)) => {
+                line.has_heard |= heard.iter().any(|frame| frame.kind != FrameKind::Sent);
+                self.tell(Told::Frames(heard)).await?;
+                Ok(())
+            }
+            Said::Heard(Err(error)) => Err(End::Failed(error)),
+        })
+    }
+
+    /// A session that lived long was healthy, so the next attempt to connect is soon.
+    fn healthy(&mut self, line: &Line) {
+        if self.clock.elapsed().saturating_sub(line.opened) >= HEALTHY_AFTER {
+            self.backoff.reset();
+        }
+    }
+
+    /// Closes a connection in order, and hears it to its end.
+    async fn close(&self, mut line: Line, why: &'static str) -> Option<(Line, End)> {
         let closed = tokio::select! {
             biased;
-            closed = frames.close() => closed,
+            closed = line.frames.close() => closed,
             () = self.clock.sleep(CLOSE_TIME_MAX) => {
-                return Some(End::Done("stopped; the other side did not close in time"));
+                return Some((line, End::Done("stopped; the other side did not close in time")));
             }
         };
         match closed {
@@ -211,28 +282,11 @@ impl Supervisor {
             Ok(heard) => self.tell(Told::Frames(heard)).await?,
             Err(error) => tracing::debug!(feed = %self.feed, %error, "the session did not close in order"),
         }
-        Some(End::Done("stopped"))
+        Some((line, End::Done(why)))
     }
 
     async fn tell(&self, told: Told) -> Option<()> {
         self.events.send(told).await.ok()
-    }
-
-    fn opened(&mut self, open: bool) {
-        let status = &self.status;
-        if open {
-            status.sessions.fetch_add(1, Ordering::Relaxed);
-            status.opened.fetch_add(1, Ordering::Relaxed);
-            status.set_link(self.shard, Link::Open);
-            if self.connections > 0 {
-                status.reconnects.fetch_add(1, Ordering::Relaxed);
-                self.metrics.counter(&metrics::RECONNECTS, &[self.feed.as_str()]).add(1);
-            }
-            self.connections += 1;
-        } else {
-            status.sessions.fetch_sub(1, Ordering::Relaxed);
-            status.set_link(self.shard, Link::Down);
-        }
     }
 }
 
@@ -250,7 +304,7 @@ async fn resync(frames: &mut dyn Frames, symbol: &Symbol) -> Result<()> {
 fn cause(error: &Error) -> GapCause {
     match error.kind() {
         ErrorKind::Timeout => GapCause::Silence,
-        ErrorKind::Corrupt => GapCause::Protocol,
+        ErrorKind::Corrupt | ErrorKind::Bug => GapCause::Protocol,
         ErrorKind::Denied => GapCause::Refused,
         _ => GapCause::Disconnect,
     }
@@ -320,6 +374,11 @@ impl Backoff {
         let wait = self.jitter.random_range(Duration::ZERO..=self.bound);
         self.bound = (self.bound * 2).min(BACKOFF_MAX);
         asked.unwrap_or_default() + wait
+    }
+
+    /// A random part of a time.
+    pub(crate) fn part_of(&mut self, time: Duration) -> Duration {
+        self.jitter.random_range(Duration::ZERO..=time)
     }
 
     pub(crate) fn reset(&mut self) {

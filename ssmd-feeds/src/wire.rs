@@ -24,6 +24,8 @@ const SEND: &str = "send";
 pub(crate) struct WsSocket<S> {
     stream: WebSocketStream<Wire<S>>,
     clock: Arc<dyn Clock>,
+    /// Messages, pings and pongs that came.
+    whole: u64,
     /// Whether something queued has not left yet.
     unsent: bool,
     /// Runs while something queued does not leave.
@@ -47,7 +49,8 @@ struct Stamp {
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> WsSocket<S> {
     pub(crate) fn new(stream: WebSocketStream<Wire<S>>, clock: Arc<dyn Clock>) -> Self {
-        Self { stream, clock, unsent: false, stalled: None, goodbye: None, leaving: None, end: None }
+        let (whole, unsent, stalled) = (0, false, None);
+        Self { stream, clock, whole, unsent, stalled, goodbye: None, leaving: None, end: None }
     }
 
     fn poll_receive(
@@ -103,6 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> WsSocket<S> {
         stamp: &mut Option<Stamp>,
         out: &mut Vec<Received>,
     ) -> Result<()> {
+        self.whole += u64::from(matches!(next, Some(Ok(_))));
         let (binary, payload) = match next {
             Some(Ok(Message::Text(text))) => (false, text.into()),
             Some(Ok(Message::Binary(payload))) => (true, payload),
@@ -192,6 +196,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for WsSocket<S> {
 
     fn bytes(&self) -> u64 {
         self.stream.get_ref().bytes
+    }
+
+    fn whole(&self) -> Option<u64> {
+        Some(self.whole)
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use ssmd_core::{
     BoxFuture, Clock, Decode, Error, ErrorKind, Feed, FeedName, Frame, FrameKind, Frames, Limits, Result,
     Session, SessionId, Symbol, Wanted,
@@ -41,14 +42,22 @@ pub enum Liveness {
     /// A whole message, or a large one under way: for venues that promise heartbeats. A socket that answers pings
     /// and says nothing else is dead.
     Messages,
-    /// Any byte, those of pings among them: for venues that may have nothing to say. We ping them at every beat.
+    /// A message, a ping or an answer to ours, or a large message under way: for venues that may have nothing to
+    /// say. We ping them at every beat.
     Bytes,
+    /// As [`Liveness::Bytes`], and data: for venues that answer pings also while their data is frozen. Longer than
+    /// this without data is death, while anything that is wanted is confirmed. Only for what never falls quiet.
+    Data(Duration),
 }
 
 /// Bytes within [`Protocol::silence`] that prove that a large message is under way, and not a slow drip.
 const UNDER_WAY_BYTES: u64 = 64 * 1024;
+/// How often the signs of life are looked at, at least: what is added to a silence before it is noticed.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long [`Frames::close`] waits for the other side to close too.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(3);
+/// Messages taken off the socket at once before a connection is given up.
+const LOOK_BATCH: NonZeroUsize = NonZeroUsize::new(64).expect("it is not zero");
 /// Messages taken off the socket at once, while closing.
 const CLOSE_BATCH: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
 
@@ -125,14 +134,17 @@ impl<P: Protocol> Session for WsSession<P> {
             liveness: self.options.liveness,
             subscriptions: self.options.subscriptions.clone(),
             wanted: Some(wanted),
+            topics: 0,
             next_index: 0,
             incoming: Vec::new(),
             commands: Vec::new(),
             ready: Vec::new(),
             end: None,
             beat: Timer::new(clock.as_ref(), beat),
-            silence: Timer::new(clock.as_ref(), silence),
-            heard: Heard { at: clock.elapsed(), bytes: socket.bytes() },
+            look: Timer::new(clock.as_ref(), silence.min(LOOK_EVERY)),
+            silence,
+            heard: Heard { at: clock.elapsed(), bytes: socket.bytes(), whole: socket.whole() },
+            fresh: None,
             closing: false,
             protocol,
             socket,
@@ -154,6 +166,8 @@ struct WsFrames<P> {
     subscriptions: Subscriptions,
     /// `None` once nobody can change it any more.
     wanted: Option<watch::Receiver<Arc<Wanted>>>,
+    /// How many topics are wanted.
+    topics: usize,
     next_index: u64,
     incoming: Vec<Received>,
     commands: Vec<Bytes>,
@@ -162,8 +176,12 @@ struct WsFrames<P> {
     /// The end, behind the frames that have to be given out first.
     end: Option<Error>,
     beat: Timer,
-    silence: Timer,
+    /// When to look at the signs of life.
+    look: Timer,
+    silence: Duration,
     heard: Heard,
+    /// When data last came, or began to be expected; `None` while none is.
+    fresh: Option<Duration>,
     /// Whether we have said goodbye: nothing can be sent any more, and only the socket says when it is over.
     closing: bool,
 }
@@ -173,6 +191,7 @@ struct Heard {
     at: Duration,
     /// What the socket had received when the silence began, or was last looked at.
     bytes: u64,
+    whole: Option<u64>,
 }
 
 /// What the loop woke up for.
@@ -180,7 +199,7 @@ enum Event {
     Received(Result<()>),
     Wanted(bool),
     Beat,
-    Silence,
+    Look,
 }
 
 impl<P: Protocol> WsFrames<P> {
@@ -189,7 +208,7 @@ impl<P: Protocol> WsFrames<P> {
             biased;
             changed = changed(&mut self.wanted) => Event::Wanted(changed),
             () = self.beat.due() => Event::Beat,
-            () = self.silence.due() => Event::Silence,
+            () = self.look.due() => Event::Look,
             received = self.socket.receive(max, &mut self.incoming) => Event::Received(received),
         }
     }
@@ -203,7 +222,7 @@ impl<P: Protocol> WsFrames<P> {
             Event::Wanted(true) => self.want(),
             Event::Wanted(false) => self.wanted = None,
             Event::Beat => self.beat(),
-            Event::Silence => self.check_silence(),
+            Event::Look => self.look(),
         }
     }
 
@@ -212,13 +231,15 @@ impl<P: Protocol> WsFrames<P> {
         let mut incoming = std::mem::take(&mut self.incoming);
         let mut control = false;
         if let Some(last) = incoming.last() {
-            self.heard = Heard { at: last.elapsed, bytes: self.socket.bytes() };
+            self.heard = Heard { at: last.elapsed, bytes: self.socket.bytes(), whole: self.socket.whole() };
         }
         self.ready.reserve(incoming.len());
         for message in incoming.drain(..) {
-            let heard = self.protocol.heard(&message.payload, message.elapsed, &mut self.commands);
-            let kind = heard.as_ref().copied().unwrap_or(FrameKind::Control);
+            let (kind, heard) = self.understand(&message);
             control |= kind == FrameKind::Control;
+            if kind == FrameKind::Data && self.fresh.is_some() {
+                self.fresh = Some(message.elapsed);
+            }
             self.ready.push(Frame {
                 received: message.received,
                 elapsed: message.elapsed,
@@ -234,7 +255,7 @@ impl<P: Protocol> WsFrames<P> {
                 self.commands.clear();
                 continue;
             }
-            self.ends(heard.map(|_| ()));
+            self.ends(heard);
             self.send();
         }
         self.incoming = incoming;
@@ -243,9 +264,24 @@ impl<P: Protocol> WsFrames<P> {
         }
     }
 
+    /// What the protocol makes of a frame. One that breaks it is kept as unknown, and ends this connection alone.
+    fn understand(&mut self, message: &Received) -> (FrameKind, Result<()>) {
+        let Self { protocol, commands, .. } = self;
+        let hearing = || protocol.heard(&message.payload, message.elapsed, commands);
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(hearing)) {
+            Ok(Ok(kind)) => (kind, Ok(())),
+            Ok(Err(end)) => (FrameKind::Control, Err(end)),
+            Err(_) => {
+                let bug = Error::new(ErrorKind::Bug, "hear").detail("the protocol broke on a frame");
+                (FrameKind::Unknown, Err(bug))
+            }
+        }
+    }
+
     fn want(&mut self) {
         let Some(receiver) = &mut self.wanted else { return };
         let wanted = Arc::clone(&receiver.borrow_and_update());
+        self.topics = wanted.0.len();
         self.protocol.want(&wanted, self.clock.elapsed(), &mut self.commands);
         self.send();
         self.report();
@@ -256,30 +292,52 @@ impl<P: Protocol> WsFrames<P> {
         self.beat.again(self.clock.as_ref(), now);
         self.protocol.beat(now, &mut self.commands);
         self.send();
-        if self.liveness == Liveness::Bytes {
+        if self.liveness != Liveness::Messages {
             let pinged = self.socket.ping();
             self.ends(pinged.or_else(closed_is_told_by_reading));
         }
         self.report();
     }
 
-    fn check_silence(&mut self) {
-        let (now, bytes) = (self.clock.elapsed(), self.socket.bytes());
-        let enough = match self.liveness {
-            Liveness::Messages => UNDER_WAY_BYTES,
-            Liveness::Bytes => 1,
-        };
-        if bytes - self.heard.bytes >= enough {
-            self.heard = Heard { at: now, bytes };
+    /// Ends the connection if it has shown no life for too long.
+    fn look(&mut self) {
+        let now = self.clock.elapsed();
+        if self.silent(now).is_some() {
+            // What has arrived and was not taken yet is a sign of life too, however late we are.
+            let waiting = self.socket.receive(LOOK_BATCH, &mut self.incoming).now_or_never();
+            if let Some(received) = waiting {
+                self.on(Event::Received(received));
+            }
+        }
+        if let Some((detail, silent)) = self.silent(now) {
+            let error = Error::new(ErrorKind::Timeout, "receive").detail(detail);
+            self.ends(Err(error.with("seconds", silent.as_secs_f64())));
+        }
+        let next = (now + LOOK_EVERY).min(self.heard.at + self.silence);
+        self.look.at(self.clock.as_ref(), now, next);
+    }
+
+    /// What has not come for too long, and for how long.
+    fn silent(&mut self, now: Duration) -> Option<(&'static str, Duration)> {
+        let (bytes, whole) = (self.socket.bytes(), self.socket.whole());
+        let answers = self.liveness != Liveness::Messages && whole != self.heard.whole;
+        // Where the socket cannot tell answers from parts of a message, any byte counts as one.
+        let any = self.liveness != Liveness::Messages && whole.is_none();
+        let enough = if any { 1 } else { UNDER_WAY_BYTES };
+        if answers || bytes - self.heard.bytes >= enough {
+            self.heard = Heard { at: now, bytes, whole };
         }
         let silent = now.saturating_sub(self.heard.at);
-        if silent >= self.silence.period {
-            let error = Error::new(ErrorKind::Timeout, "receive")
-                .detail("the connection fell silent")
-                .with("seconds", silent.as_secs_f64());
-            self.ends(Err(error));
+        if silent >= self.silence {
+            return Some(("the connection fell silent", silent));
         }
-        self.silence.at(self.clock.as_ref(), now, self.heard.at + self.silence.period);
+        let Liveness::Data(bound) = self.liveness else { return None };
+        if self.topics <= self.protocol.missing().topics {
+            self.fresh = None;
+            return None;
+        }
+        let stale = now.saturating_sub(*self.fresh.get_or_insert(now));
+        (stale >= bound).then_some(("no data came; only signs of life", stale))
     }
 
     /// Sends what the protocol asked for, and records it in its place.
@@ -434,6 +492,11 @@ impl Subscriptions {
             all.refused.extend(missing.refused.iter().cloned());
         }
         all
+    }
+
+    /// What one session misses; `None` if it is not open, or never says so.
+    pub(crate) fn of(&self, id: SessionId) -> Option<Missing> {
+        self.lock().get(&id).cloned()
     }
 
     fn set(&self, id: SessionId, missing: Missing) {

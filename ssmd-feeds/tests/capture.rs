@@ -375,6 +375,8 @@ impl Feed for Recording {
     fn limits(&self) -> ssmd_core::Limits {
         ssmd_core::Limits {
             topics_per_session: std::num::NonZeroUsize::MIN,
+            sessions: std::num::NonZeroUsize::MIN,
+            session_age: None,
             connects: 1,
             connects_window: Duration::from_secs(1),
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::recorder::{Running, at, find, gaps, options, serve, start, toy};
 use common::toy::{Toy, ToyJournal, settle};
 use common::{Peer, Server, manual};
-use ssmd_core::{Clock, Entry, Feed, Gap, GapCause, ManualClock, SessionId, SystemClock};
+use ssmd_core::{Clock, Entry, Feed, Gap, GapCause, ManualClock, SessionId, SystemClock, metrics};
 use ssmd_feeds::CaptureOptions;
 use ssmd_feeds::ws::Liveness;
 
@@ -165,12 +165,48 @@ async fn holes_of_more_sessions_than_there_are_now_are_not_forgotten() {
 }
 
 #[tokio::test]
+async fn a_crash_while_a_connection_is_replaced_is_one_gap() {
+    let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
+    let toy = Toy { session_age: Some(Duration::from_secs(600)), ..Toy::new(&server.url) };
+    let feed: Arc<dyn Feed> = Arc::new(toy.feed(Liveness::Messages, &["A"], 100));
+    let running = start(options(Arc::clone(&feed), &journal, Arc::new(clock.clone())), Arc::clone(&journal));
+    let mut old = server.accept().await;
+    old.say("old").await;
+    journal.until_text("old").await;
+    let moving = async {
+        loop {
+            settle().await;
+            clock.advance(Duration::from_secs(1));
+        }
+    };
+    let mut new = tokio::select! {
+        biased;
+        new = server.accept() => new,
+        () = moving => unreachable!("it goes on for ever"),
+    };
+    new.say("new").await;
+    journal.until_text("new").await;
+    old.say("last").await;
+    let told = journal.until_text("last").await.len();
+    clock.advance(Duration::from_secs(1));
+    journal.until("tick", |entries| entries[told..].iter().any(|e| e.kind.word() == "tick")).await;
+    drop(running);
+    let running = again(&feed, &journal, GapCause::Crash);
+    let mut peer = server.accept().await;
+    peer.say("after").await;
+    journal.until_text("after").await;
+    let ((_, entries), ()) = tokio::join!(running.stop(), serve(peer));
+    let got: Vec<_> = gaps(&entries).iter().map(sides).collect();
+    assert_eq!(got, [between(&entries, GapCause::Crash, "last", "after")]);
+}
+
+#[tokio::test]
 async fn a_recorder_that_crashes_at_every_connect_stays_within_the_venue_s_limit() {
     let server = Server::start().await;
     let folder = tempfile::tempdir().unwrap();
     let feed: Arc<dyn Feed> = Arc::new(Toy::new(&server.url).feed_with(Liveness::Messages, &["A"], 100, 10));
     let (mut wall, mut attempts) = (manual().now(), Vec::new());
-    for _ in 0..60 {
+    for _ in 0..90 {
         let clock = ManualClock::new(wall);
         let journal = ToyJournal::new();
         let options = CaptureOptions {
@@ -178,24 +214,22 @@ async fn a_recorder_that_crashes_at_every_connect_stays_within_the_venue_s_limit
             ..options(Arc::clone(&feed), &journal, Arc::new(clock.clone()))
         };
         let running = start(options, journal);
-        for _ in 0..30 {
-            tokio::select! {
-                biased;
-                tcp = server.tcp() => {
-                    attempts.push(clock.now());
-                    drop(tcp);
-                    break;
-                }
-                () = settle() => clock.advance(Duration::from_secs(1)),
+        let delayed = running.metrics.counter(&metrics::CONNECTS_DELAYED, &["toy"]);
+        tokio::select! {
+            biased;
+            tcp = server.tcp() => {
+                attempts.push(clock.now());
+                drop(tcp);
             }
+            () = async { while delayed.get() == 0 { settle().await } } => {}
         }
         drop(running);
+        clock.advance(Duration::from_secs(15));
         wall = clock.now();
     }
     assert!(attempts.len() > 8, "{} attempts in {:?}", attempts.len(), wall.since(manual().now()));
     for (n, first) in attempts.iter().enumerate() {
-        // The test sees an attempt up to some steps of its clock late.
-        let window = Duration::from_secs(600 - 30);
+        let window = Duration::from_secs(600);
         let within = attempts[n..].iter().filter(|at| at.since(*first) < window).count();
         assert!(within <= 8, "{within} attempts within ten minutes: {attempts:?}");
     }

@@ -19,7 +19,7 @@ use ssmd_core::{
 };
 use ssmd_feeds::live::{Live, LiveOptions};
 use ssmd_feeds::ws::{Liveness, Subscriptions};
-use ssmd_feeds::{OpenContext, tls};
+use ssmd_feeds::{CaptureOptions, OpenContext, tls};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -332,6 +332,105 @@ async fn a_peer_that_accepts_and_closes_at_once_is_asked_no_more_often_than_its_
     let (summary, entries) = running.stop().await;
     assert!(summary.figures.reconnects >= 18, "{:?}", summary.figures);
     assert!(gaps(&entries).is_empty(), "nothing was heard, so nothing is missing");
+}
+
+#[tokio::test]
+async fn a_connection_that_the_venue_will_end_is_replaced_before_and_nothing_is_missing() {
+    let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
+    let subscriptions = Subscriptions::default();
+    let age = Some(Duration::from_secs(600));
+    let toy = Toy { session_age: age, subscriptions: subscriptions.clone(), ..Toy::new(&server.url) };
+    let feed: Arc<dyn Feed> = Arc::new(toy.feed(Liveness::Messages, &["A"], 100));
+    let options = CaptureOptions { subscriptions, ..options(feed, &journal, Arc::new(clock.clone())) };
+    let running = start(options, Arc::clone(&journal));
+    let mut old = server.accept().await;
+    old.say("+trade A").await;
+    old.say("old 1").await;
+    journal.until_text("old 1").await;
+    let mut new = tokio::select! {
+        biased;
+        new = server.accept() => new,
+        () = steps(&clock, Duration::from_secs(1)) => unreachable!("it goes on for ever"),
+    };
+    let came = clock.elapsed().as_secs();
+    assert!((480..=545).contains(&came), "{came} s");
+    // Until the new connection has what the old one has, both live.
+    let ten = clock.elapsed() + Duration::from_secs(10);
+    advance_until(&clock, "time", || clock.elapsed() > ten).await;
+    old.say("old 2").await;
+    journal.until_text("old 2").await;
+    assert_eq!(running.status.figures().sessions, 2);
+    new.say("+trade A").await;
+    new.say("new 1").await;
+    journal.until_text("new 1").await;
+    old.say("old 3").await;
+    journal.until_text("old 3").await;
+    let status = Arc::clone(&running.status);
+    let replaced = advance_until(&clock, "replacement", || status.figures().sessions == 1);
+    tokio::join!(replaced, serve(old));
+    new.say("new 2").await;
+    let entries = journal.until_text("new 2").await;
+    let closes: Vec<note::Close> = notes(&entries, EntryKind::Close);
+    assert_eq!((closes.len(), closes[0].covered_by), (1, Some(SessionId(2))));
+    assert!(gaps(&entries).is_empty(), "{:?}", gaps(&entries));
+    assert_eq!(running.metrics.counter(&ssmd_core::metrics::REPLACED, &["toy"]).get(), 1);
+    // Crashed there, the next process knows that only the new connection's hearing ended.
+    let summary = running.status.figures();
+    assert_eq!((summary.reconnects, summary.opened), (0, 2));
+    let ((_, entries), ()) = tokio::join!(running.stop(), serve(new));
+    assert!(gaps(&entries).is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_while_it_is_replaced_is_one_gap_and_the_new_one_goes_on() {
+    let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
+    let toy = Toy { session_age: Some(Duration::from_secs(600)), ..Toy::new(&server.url) };
+    let feed: Arc<dyn Feed> = Arc::new(toy.feed(Liveness::Messages, &["A"], 100));
+    let running = start(options(feed, &journal, Arc::new(clock.clone())), Arc::clone(&journal));
+    let mut old = server.accept().await;
+    old.say("last").await;
+    journal.until_text("last").await;
+    let mut new = tokio::select! {
+        biased;
+        new = server.accept() => new,
+        () = steps(&clock, Duration::from_secs(1)) => unreachable!("it goes on for ever"),
+    };
+    drop(old);
+    let closed = |entries: &[ssmd_core::Entry]| entries.iter().any(|entry| entry.kind == EntryKind::Close);
+    journal.until("close", closed).await;
+    new.say("first").await;
+    journal.until_text("first").await;
+    let ((summary, entries), ()) = tokio::join!(running.stop(), serve(new));
+    let gaps = gaps(&entries);
+    assert_eq!((gaps.len(), gaps[0].cause), (1, GapCause::Disconnect));
+    assert_eq!((&gaps[0].from, &gaps[0].to), (&at(find(&entries, "last")), &at(find(&entries, "first"))));
+    assert_eq!(summary.figures.opened, 2);
+}
+
+/// Moves the clock for ever.
+async fn steps(clock: &ssmd_core::ManualClock, step: Duration) {
+    loop {
+        settle().await;
+        clock.advance(step);
+    }
+}
+
+#[tokio::test]
+async fn what_no_connection_has_room_for_is_an_error_that_is_shown() {
+    let server = Server::start().await;
+    let toy = Toy { sessions: NonZeroUsize::new(2).unwrap(), ..Toy::new(&server.url) };
+    let running = capture(Arc::new(toy.feed(Liveness::Messages, &["A", "B", "C", "D", "E"], 2)));
+    let (one, two) = (server.accept().await, server.accept().await);
+    let opens = |entries: &[ssmd_core::Entry]| {
+        entries.iter().filter(|entry| entry.kind == EntryKind::Open).count() == 2
+    };
+    running.journal.until("opens", opens).await;
+    let missing = running.status.missing();
+    let shown: Vec<_> = missing.refused.iter().map(|(topic, _)| topic.as_str()).collect();
+    assert_eq!(shown, ["trade E"]);
+    assert!(missing.topics >= 1, "{missing:?}");
+    assert_eq!(running.metrics.counter(&ssmd_core::metrics::ERRORS, &["toy", "capacity"]).get(), 1);
+    tokio::join!(running.stop(), serve(one), serve(two));
 }
 
 #[tokio::test]

@@ -164,8 +164,74 @@ async fn a_quiet_connection_lives_while_our_pings_are_answered_and_dies_when_the
         () = async { while peer.hear().await.is_some() {} } => panic!("the session ended first"),
     };
     assert!(clock.elapsed() >= Duration::from_secs(20));
-    let error = until_end(&mut frames, &clock, Duration::from_millis(500)).await;
+    let last = clock.elapsed();
+    let error = until_end(&mut frames, &clock, Duration::from_millis(100)).await;
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    // An answer may have been on its way for a step of the clock.
+    let took = clock.elapsed() - last;
+    assert!(took <= Duration::from_millis(6000 + 250 + 200), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_connection_whose_data_is_frozen_is_dead_however_well_it_answers_pings() {
+    let clock = manual();
+    let toy =
+        |t| Toy { silence: Duration::from_secs(5), heartbeat: Duration::from_secs(1), alive: None, ..t };
+    let liveness = Liveness::Data(Duration::from_secs(20));
+    let (mut frames, mut peer, _change) = connect(toy, liveness, Arc::new(clock.clone())).await;
+    // Nothing is confirmed, so that no data is expected.
+    let quiet = async {
+        while clock.elapsed() < Duration::from_secs(60) {
+            settle().await;
+            clock.advance(Duration::from_millis(500));
+        }
+    };
+    let (hearing, mut heard) = (async { while peer.hear().await.is_some() {} }, Vec::new());
+    tokio::select! {
+        () = quiet => {}
+        () = hearing => panic!("the session ended though no data was due"),
+        () = async { loop { heard.extend(frames.next(MANY).await.unwrap()) } } => {}
+    }
+    peer.say("+trade A").await;
+    peer.say("1").await;
+    let got = take(&mut frames, 2).await;
+    let last = got[1].elapsed;
+    let error = tokio::select! {
+        error = until_end(&mut frames, &clock, Duration::from_millis(500)) => error,
+        () = async { while peer.hear().await.is_some() {} } => panic!("the session ended first"),
+    };
+    let took = clock.elapsed() - last;
+    assert!(error.to_string().contains("no data came"), "{error}");
+    assert!((Duration::from_secs(20)..=Duration::from_millis(21_000)).contains(&took), "{took:?}");
+}
+
+#[tokio::test]
+async fn what_has_arrived_is_a_sign_of_life_however_late_it_is_taken() {
+    let clock = manual();
+    let toy = |t| Toy { silence: Duration::from_secs(6), ..t };
+    let (mut frames, mut peer, _change) = connect(toy, Liveness::Messages, Arc::new(clock.clone())).await;
+    take(&mut frames, 2).await;
+    peer.say("in time").await;
+    settle().await;
+    // This process was kept from running, and its timers are due before anything is read.
+    clock.advance(Duration::from_secs(100));
+    assert_eq!(take(&mut frames, 1).await[0].payload, "in time");
+    let error = until_end(&mut frames, &clock, Duration::from_millis(100)).await;
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+}
+
+#[tokio::test]
+async fn a_frame_that_breaks_the_protocol_is_kept_and_ends_its_connection_alone() {
+    let (mut frames, mut peer, _change) =
+        connect(|t| t, Liveness::Messages, Arc::new(SystemClock::new())).await;
+    for text in ["before", "break", "after"] {
+        peer.say(text).await;
+    }
+    let got = take(&mut frames, 5).await;
+    assert_eq!(shown(&got)[3], (3, FrameKind::Unknown, "break"));
+    assert_eq!(shown(&got)[4], (4, FrameKind::Data, "after"));
+    let error = soon("end", frames.next(MANY)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Bug, "{error}");
 }
 
 #[tokio::test]

@@ -212,6 +212,7 @@ impl Log {
     fn close_all(&mut self) {
         for connection in std::mem::take(&mut self.open).into_values() {
             let close = note::Close {
+                covered_by: None,
                 cause: ssmd_core::GapCause::Planned.word().to_owned(),
                 detail: "the play file ended".to_owned(),
                 heard: connection.heard,

@@ -16,6 +16,7 @@ pub mod archive;
 pub mod pack;
 pub mod publish;
 
+pub mod books;
 pub mod gaps;
 pub mod read;
 pub mod replay;

@@ -89,6 +89,8 @@ impl Feed for ArchiveFeed {
     fn limits(&self) -> Limits {
         Limits {
             topics_per_session: NonZeroUsize::MAX,
+            sessions: NonZeroUsize::MAX,
+            session_age: None,
             connects: u32::MAX,
             connects_window: Duration::from_secs(1),
         }

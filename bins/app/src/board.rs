@@ -16,7 +16,7 @@ use crate::archiver::Archived;
 use crate::connector::Recorded;
 use crate::control::Controlled;
 use crate::folder::Folder;
-use crate::status::{FeedStatus, Status};
+use crate::status::{FeedBook, FeedStatus, Status};
 
 /// Everything that can be seen of a running process.
 pub(crate) struct Board {
@@ -120,6 +120,15 @@ impl Controlled for Board {
             Some(transport) => transport.subscribe(filter).await,
             None => Err(Error::new(ErrorKind::Unsupported, "tail").detail("this process decodes nothing")),
         }
+    }
+
+    async fn books(&self, feed: Option<&str>) -> Result<Vec<FeedBook>> {
+        let known = |name: &str| self.recorded.iter().any(|recorded| recorded.name().as_str() == name);
+        if let Some(name) = feed.filter(|name| !known(name)) {
+            return Err(Error::new(ErrorKind::NotFound, "audit books").with("feed", name));
+        }
+        let meant = |recorded: &&Arc<Recorded>| feed.is_none_or(|feed| recorded.name().as_str() == feed);
+        Ok(self.recorded.iter().filter(meant).flat_map(|recorded| recorded.books()).collect())
     }
 
     async fn resync(&self, feed: &str, symbol: Symbol) -> Result<()> {

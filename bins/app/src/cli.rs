@@ -8,6 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ssmd_core::{Day, Timestamp};
 
+mod books;
+
+pub use books::{Books, FeedShow};
+
 /// Stupid simple market data: records exchange feeds, archives them, proves what it has, and replays it.
 ///
 /// Try it with no account and no network: ssmd up --sim
@@ -68,6 +72,11 @@ Examples:
   ssmd gaps                                       every hole there is
   ssmd gaps --from 2026-08-01 --to 2026-08-08     those of a week";
 
+const BOOKS: &str = "\
+Examples:
+  ssmd books                                      of what runs here
+  ssmd books --store file:./archive --day 2026-08-01 --feed kraken";
+
 const REPLAY: &str = "\
 Sessions that began earlier are decoded from their beginning, so books are
 right from the first record on.
@@ -124,6 +133,9 @@ pub enum Command {
     /// Print every known hole, with cause, bounds and evidence.
     #[command(after_help = GAPS)]
     Gaps(Gaps),
+    /// Audit books: how often each was checked, what came of it, and since when it is as it is.
+    #[command(after_help = BOOKS)]
+    Books(Books),
     /// Prove an archive: every commit, object, line, frame number and book checksum.
     Verify(Verify),
     /// Decode the archive again, at the speed it happened, faster, or as fast as possible.
@@ -264,6 +276,8 @@ pub enum FeedCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Show one venue, and what it lists.
+    Show(FeedShow),
 }
 
 /// `ssmd sim`.

@@ -1,17 +1,18 @@
 //! Feeds to logs: for each feed of an environment its log, its capture, and the live decoder behind it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ssmd_core::environment::{Environment, FeedSpec};
 use ssmd_core::metrics::{self, Gauge};
 use ssmd_core::{
-    Clock, DecodeCounts, EnvironmentName, Error, ErrorKind, Evidence, Feed, FeedName, GapCause, Journal,
-    Metrics, Record, Result, SessionId, Start, Subject, Symbol, Tasks, Transport,
+    Books, Clock, DecodeCounts, EnvironmentName, Error, ErrorKind, Evidence, Feed, FeedName, GapCause,
+    Journal, Metrics, Record, Result, SessionId, Start, Subject, Symbol, Tasks, Transport,
 };
 use ssmd_feeds::capture::{Capture, CaptureOptions, CaptureStatus};
+use ssmd_feeds::lag::ReceiveLag;
 use ssmd_feeds::live::{Live, LiveOptions, MakeMessages};
 use ssmd_feeds::{Dialer, OpenContext, Subscriptions};
 use ssmd_transport::log::{self, Log};
@@ -19,7 +20,7 @@ use ssmd_transport::memory::MemoryTransport;
 use tokio::sync::{mpsc, watch};
 
 use crate::folder::Folder;
-use crate::status::FeedStatus;
+use crate::status::{FeedBook, FeedStatus};
 
 /// How long captures may take to close their sessions and reach the disk.
 const CAPTURE_STOPS_WITHIN: Duration = Duration::from_secs(30);
@@ -43,6 +44,8 @@ pub(crate) struct Recorded {
     log: Log,
     capture: Arc<CaptureStatus>,
     counts: watch::Receiver<DecodeCounts>,
+    books: Arc<Mutex<Books>>,
+    receive_lag: ReceiveLag,
     resync: mpsc::Sender<Symbol>,
     lag: Gauge,
     /// Frames received in the last second, as the sampler saw it.
@@ -127,6 +130,8 @@ impl Connector {
             log,
             capture: capture.status(),
             counts: live.counts(),
+            books: live.books(),
+            receive_lag: live.receive_lag(),
             resync,
             lag: metrics.gauge(&metrics::LAG, &[spec.name.as_str()]),
             rate: Arc::default(),
@@ -246,6 +251,12 @@ impl Recorded {
         self.resync.try_send(symbol).map_err(|_| Error::new(ErrorKind::Full, "ask for resync"))
     }
 
+    /// The audit of its books.
+    pub(crate) fn books(&self) -> Vec<FeedBook> {
+        let audited = self.books.lock().unwrap_or_else(PoisonError::into_inner).list();
+        audited.into_iter().map(|book| FeedBook { feed: self.name.to_string(), book }).collect()
+    }
+
     /// How it is doing.
     pub(crate) fn status(&self) -> FeedStatus {
         let (figures, counts, missing) =
@@ -269,6 +280,7 @@ impl Recorded {
             durable: self.log.durable(),
             log_bytes: self.log.bytes(),
             lag_seconds: self.lag.get(),
+            receive_lag_seconds: self.receive_lag.most_seconds(),
             ..FeedStatus::default()
         }
     }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::status::Status;
+use crate::status::{FeedBook, Status};
 
 /// The longest request, in bytes.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
@@ -34,6 +34,12 @@ pub enum Request {
     Tail {
         /// A subject filter.
         filter: String,
+    },
+    /// One line: an array of [`crate::status::FeedBook`].
+    Books {
+        /// Only this feed.
+        #[serde(default)]
+        feed: Option<String>,
     },
     /// Asks for a fresh start of one symbol's book.
     Resync {
@@ -67,6 +73,11 @@ pub(crate) trait Controlled: Send + Sync {
     /// # Errors
     /// `Unsupported` if this process decodes nothing.
     async fn tail(&self, filter: &Filter) -> Result<Box<dyn Subscription>>;
+    /// The audit of books.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such feed.
+    async fn books(&self, feed: Option<&str>) -> Result<Vec<FeedBook>>;
     /// Asks for a fresh start of one book.
     ///
     /// # Errors
@@ -154,6 +165,7 @@ async fn answer(socket: UnixStream, what: Arc<dyn Controlled>) -> Result<()> {
             what.stop();
             Ok(json_line(&serde_json::json!({ "ok": true })))
         }
+        Ok(Request::Books { feed }) => what.books(feed.as_deref()).await.map(|books| json_line(&books)),
         Ok(Request::Resync { feed, symbol }) => match Symbol::new(&symbol) {
             Err(error) => Err(error),
             Ok(symbol) => {

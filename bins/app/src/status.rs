@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
-use ssmd_core::Timestamp;
+use ssmd_core::{BookAudit, Timestamp};
 
 /// One process. Fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,12 +70,26 @@ pub struct FeedStatus {
     pub log_bytes: u64,
     /// Seconds from the receipt of the last frame to its being durable.
     pub lag_seconds: f64,
+    /// Seconds from the venue's time of frames to their receipt, by both clocks: of the connection where that is
+    /// most, the median of the last second in which data came. `None` before the first.
+    #[serde(default)]
+    pub receive_lag_seconds: Option<f64>,
     /// Objects written to the archive since the start.
     pub objects: u64,
     /// Bytes written to the archive since the start, compressed.
     pub archived_bytes: u64,
     /// Commits made since the start.
     pub commits: u64,
+}
+
+/// One book of a feed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FeedBook {
+    /// The feed's name.
+    pub feed: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub book: BookAudit,
 }
 
 impl FeedStatus {

@@ -79,8 +79,13 @@ impl Tape {
     /// Closes the session and the log.
     pub(crate) async fn end(&mut self) -> Result<()> {
         let sha256 = ssmd_storage::layout::hex(&self.sha256.clone().finalize());
-        let close =
-            note::Close { cause: "planned".to_owned(), detail: String::new(), heard: self.heard, sha256 };
+        let close = note::Close {
+            cause: "planned".to_owned(),
+            detail: String::new(),
+            covered_by: None,
+            heard: self.heard,
+            sha256,
+        };
         let close = self.entry(EntryKind::Close, self.session, 0, note::encode(&close));
         self.append(vec![close]).await?;
         self.log.close().await

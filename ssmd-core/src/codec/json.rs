@@ -111,6 +111,9 @@ fn put_ticker(ticker: &Ticker, line: &mut Line<'_>) {
     line.decimal("change", ticker.change);
     line.decimal("change_percent", ticker.change_percent);
     line.number("trades", ticker.trades);
+    line.decimal("open_interest", ticker.open_interest);
+    line.decimal("mark_price", ticker.mark_price);
+    line.decimal("index_price", ticker.index_price);
 }
 
 fn put_book(book: &Book, line: &mut Line<'_>) {

@@ -72,10 +72,24 @@ fn quote() -> impl Strategy<Value = Quote> {
 }
 
 fn ticker() -> impl Strategy<Value = Ticker> {
-    let numbers = proptest::array::uniform7(of(decimal()));
+    let numbers = proptest::array::uniform10(of(decimal()));
     (quote(), numbers, of(any::<u64>())).prop_map(|(quote, numbers, trades)| {
-        let [last, volume, vwap, low, high, change, change_percent] = numbers;
-        Ticker { quote, last, volume, vwap, low, high, change, change_percent, trades }
+        let [last, volume, vwap, low, high, change, change_percent, open_interest, mark_price, index_price] =
+            numbers;
+        Ticker {
+            quote,
+            last,
+            volume,
+            vwap,
+            low,
+            high,
+            change,
+            change_percent,
+            trades,
+            open_interest,
+            mark_price,
+            index_price,
+        }
     })
 }
 

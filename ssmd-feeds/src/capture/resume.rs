@@ -34,7 +34,7 @@ pub(super) async fn last_heard(options: &CaptureOptions) -> Result<Vec<LastHeard
         let after = last.saturating_sub(length).max(first.saturating_sub(1));
         let tail = read(options, after, last).await?;
         if tail.complete || after < first {
-            let mut found: Vec<_> = tail.last.into_values().collect();
+            let mut found = tail.last_of_shards();
             found.iter_mut().for_each(|last| last.down = last.down.or(Some(options.last_cause)));
             // All that spoke of sessions may have been trimmed.
             return Ok(if found.is_empty() { Vec::from_iter(told) } else { found });
@@ -109,9 +109,10 @@ impl Tail {
                 }
             }
             EntryKind::Close => {
-                if let (Some(last), Ok(close)) =
-                    (self.last.get_mut(&entry.session), note::decode::<note::Close>(&entry.payload))
-                {
+                let Ok(close) = note::decode::<note::Close>(&entry.payload) else { return };
+                if close.covered_by.is_some() {
+                    self.last.remove(&entry.session);
+                } else if let Some(last) = self.last.get_mut(&entry.session) {
                     last.down = GapCause::from_word(&close.cause);
                     last.detail = close.detail;
                 }
@@ -133,6 +134,21 @@ impl Tail {
             let last = LastHeard { frame: to, down: None, detail: String::new(), ..before };
             self.last.insert(session, last);
         }
+    }
+
+    /// Of two connections that were open at the end, one taking the other's place, the one that heard last.
+    fn last_of_shards(self) -> Vec<LastHeard> {
+        let (open, mut all): (Vec<_>, Vec<_>) = self.last.into_values().partition(|last| last.down.is_none());
+        let mut newest = BTreeMap::<usize, LastHeard>::new();
+        for last in open {
+            let known = newest.get(&last.shard).is_some_and(|known| known.frame.at >= last.frame.at);
+            if !known {
+                newest.insert(last.shard, last);
+            }
+        }
+        all.extend(newest.into_values());
+        all.sort_by_key(|last| last.frame.session);
+        all
     }
 
     fn free(&self) -> usize {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ssmd_core::{Frame, FrameKind, Timestamp, Wanted};
+use ssmd_core::{Frame, FrameKind, SessionId, Timestamp, Wanted};
 use tokio::sync::watch;
 
 use crate::venue::Missing;
@@ -30,6 +30,8 @@ pub struct CaptureStatus {
     subscriptions: Subscriptions,
     /// Whether each shard has a session now, and what it shall carry.
     shards: Mutex<Vec<(Link, watch::Receiver<Arc<Wanted>>)>>,
+    /// Topics that no connection has room for.
+    unplaced: Mutex<Vec<String>>,
 }
 
 /// Whether a shard has a session.
@@ -92,6 +94,7 @@ impl CaptureStatus {
             last_activity: AtomicU64::new(0),
             subscriptions,
             shards: Mutex::default(),
+            unplaced: Mutex::default(),
         }
     }
 
@@ -139,13 +142,28 @@ impl CaptureStatus {
         self.last_activity.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_nanos)
     }
 
-    /// What is wanted and not so: what open sessions say, and all that those carry which are down.
+    /// What is wanted and not so: what open sessions say, all that those carry which are down, and what no session
+    /// has room for.
     pub fn missing(&self) -> Missing {
         let mut missing = self.subscriptions.missing();
         let shards = self.shards();
         let down = shards.iter().filter(|(link, _)| *link == Link::Down);
         missing.topics += down.map(|(_, wanted)| wanted.borrow().0.len()).sum::<usize>();
+        let unplaced = self.unplaced.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.topics += unplaced.len();
+        let words = || "every connection that the venue allows is full".to_owned();
+        missing.refused.extend(unplaced.iter().map(|topic| (topic.clone(), words())));
         missing
+    }
+
+    /// What one session misses, where it says so.
+    pub(crate) fn missing_of(&self, id: SessionId) -> Option<Missing> {
+        self.subscriptions.of(id)
+    }
+
+    /// What no connection has room for.
+    pub(crate) fn set_unplaced(&self, topics: Vec<String>) {
+        *self.unplaced.lock().unwrap_or_else(PoisonError::into_inner) = topics;
     }
 
     pub(super) fn count(&self, frames: &[Frame], tally: &Tally) {

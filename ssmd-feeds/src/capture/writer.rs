@@ -56,6 +56,8 @@ pub(super) struct Writer {
 /// An open session.
 struct Open {
     shard: usize,
+    /// The last frame that it received.
+    last: Option<Evidence>,
     heard: note::Heard,
     sha256: Sha256,
     tell: Arc<watch::Sender<u64>>,
@@ -165,6 +167,7 @@ impl Writer {
             Told::Opened { shard, session, url, wanted, tell } => {
                 let open = Open {
                     shard,
+                    last: None,
                     heard: note::Heard::default(),
                     sha256: Sha256::new(),
                     tell: Arc::new(tell),
@@ -183,7 +186,9 @@ impl Writer {
                 );
             }
             Told::Frames(frames) => self.frames(frames).await?,
-            Told::Closed { session, cause, detail } => self.closed(session, cause, detail),
+            Told::Closed { session, cause, detail, covered_by } => {
+                self.closed(session, cause, detail, covered_by);
+            }
         }
         if self.batch.bytes >= BATCH_BYTES { self.append().await } else { Ok(()) }
     }
@@ -224,7 +229,8 @@ impl Writer {
             for hole in std::mem::take(&mut self.shards[open.shard].holes) {
                 self.filled(&frame, hole);
             }
-            self.shards[open.shard].last = Some(evidence(&frame));
+            open.last = Some(evidence(&frame));
+            self.shards[open.shard].last.clone_from(&open.last);
         }
         self.batch.frame(self.day, open.shard, &open.tell, frame);
     }
@@ -255,23 +261,36 @@ impl Writer {
         self.batch.gaps.push(gap.cause);
     }
 
-    fn closed(&mut self, session: SessionId, cause: GapCause, detail: String) {
+    fn closed(&mut self, session: SessionId, cause: GapCause, detail: String, covered_by: Option<SessionId>) {
         let Some(open) = self.sessions.remove(&session) else { return };
         self.counters.sessions.set(self.sessions.len() as f64);
         let shard = &mut self.shards[open.shard];
-        // A session that received nothing leaves the hole before it as it was.
-        if let Some(from) = shard.last.clone().filter(|last| last.session == session) {
+        if let Some(other) = covered_by.and_then(|other| self.sessions.get(&other)) {
+            if shard.last.as_ref().is_some_and(|last| last.session == session) {
+                shard.last.clone_from(&other.last);
+            }
+        } else if let Some(from) = open.last {
+            // A session that received nothing leaves the hole before it as it was.
             shard.holes.push(Hole { cause, detail: detail.clone(), from });
         }
         let sha256 = open.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        let close = note::Close { cause: cause.word().to_owned(), detail, heard: open.heard, sha256 };
+        let cause = cause.word().to_owned();
+        let close = note::Close { cause, detail, covered_by, heard: open.heard, sha256 };
         self.note(EntryKind::Close, session, note::encode(&close), true);
     }
 
     fn tick(&mut self) {
         let sessions = self.sessions.iter().map(|(id, open)| (id.0, open.heard)).collect();
-        let last =
-            Some(self.shards.iter().enumerate().flat_map(|(shard, state)| state.tell(shard)).collect());
+        let mut last: Vec<_> =
+            self.shards.iter().enumerate().flat_map(|(shard, state)| state.tell(shard)).collect();
+        // While one connection takes another's place, a shard has two.
+        let others = self.sessions.values().filter_map(|open| Some((open.shard, open.last.clone()?)));
+        for (shard, frame) in others {
+            if last.iter().all(|known| known.frame.session != frame.session) {
+                last.push(LastHeard { shard, frame, down: None, detail: String::new() });
+            }
+        }
+        let last = Some(last);
         self.note(EntryKind::Tick, NO_SESSION, note::encode(&note::Tick { sessions, last }), false);
         self.counters.missing.set(self.status.missing().topics as f64);
     }

@@ -40,6 +40,8 @@ const REST: &str = "https://api.kraken.com";
 const TOPICS_PER_SESSION: NonZeroUsize = NonZeroUsize::new(2_000).expect("it is not zero");
 /// About 150 attempts in ten minutes and address, then a ban for a while.
 const CONNECTS: u32 = 150;
+/// Connections open at a time. The venue names no bound; this many would use up its attempts in ten minutes.
+const SESSIONS: NonZeroUsize = NonZeroUsize::new(100).expect("it is not zero");
 /// The window of [`CONNECTS`].
 const CONNECTS_WINDOW: Duration = Duration::from_secs(600);
 /// What comes about every second when there is nothing else.
@@ -53,6 +55,8 @@ pub static VENUE: VenueInfo = VenueInfo {
     rest: Some(REST),
     limits: Limits {
         topics_per_session: TOPICS_PER_SESSION,
+        sessions: SESSIONS,
+        session_age: None,
         connects: CONNECTS,
         connects_window: CONNECTS_WINDOW,
     },

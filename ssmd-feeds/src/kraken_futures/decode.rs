@@ -12,7 +12,7 @@ use ssmd_core::{
 };
 
 use super::channel::Stream;
-use super::sequence::{BookSequence, Seen, TradeSequence, Verdict, gap};
+use super::sequence::{BookSequence, Seen, TradeSequence, Verdict, gap, unpromised};
 use super::wire::{self, BookDelta, BookSnapshot, Candles, Envelope, Event, TradeSnapshot, feed_at_sight};
 use crate::decoding::{self, header, malformed, shown};
 
@@ -72,6 +72,7 @@ impl KrakenFuturesDecode {
         };
         match envelope.event.as_ref() {
             "" => self.data(&envelope.feed, frame, out),
+            "subscribed" => self.subscribed(payload),
             "unsubscribed" => self.unsubscribed(payload),
             event if wire::is_event(event) => Ok(()),
             event => Err(DecodeError::Unknown(shown(event))),
@@ -93,6 +94,17 @@ impl KrakenFuturesDecode {
                 None => Err(DecodeError::Unknown(shown(other))),
             },
         }
+    }
+
+    /// What is confirmed begins with a snapshot, which may have been faster.
+    fn subscribed(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        let event: Event<'_> = read(payload)?;
+        if Stream::from_name(&event.feed) == Some(Stream::Book) {
+            for product in &event.product_ids {
+                self.known(product)?.book.confirmed();
+            }
+        }
+        Ok(())
     }
 
     /// What was left and is asked for again begins anew.
@@ -127,8 +139,15 @@ impl KrakenFuturesDecode {
         let header = || numbered(frame, &product.symbol, delta.timestamp.0, delta.seq);
         let seen = Seen::new(delta.seq, frame);
         let verdict = product.book.delta(seen);
-        if let Verdict::Jumped(last) = verdict {
-            out.push(record(header(), Body::Gap(gap("book", &product.symbol, last, seen))));
+        match verdict {
+            Verdict::Jumped(last) => {
+                out.push(record(header(), Body::Gap(gap("book", &product.symbol, last, seen))));
+            }
+            Verdict::Unpromised { news: true } => {
+                let gap = unpromised(&product.symbol, product.book.good(), seen);
+                out.push(record(header(), Body::Gap(gap)));
+            }
+            _ => {}
         }
         if !matches!(verdict, Verdict::Contained) {
             let levels = vec![Level { price: delta.price, size: delta.qty }];
@@ -140,7 +159,7 @@ impl KrakenFuturesDecode {
         }
         match verdict {
             Verdict::Followed => self.counts.books_verified += 1,
-            Verdict::Jumped(_) => {
+            Verdict::Jumped(_) | Verdict::Unpromised { .. } => {
                 out.push(Output::Resync(product.symbol.clone()));
                 self.counts.books_failed += 1;
             }
@@ -178,6 +197,9 @@ impl KrakenFuturesDecode {
             change: None,
             change_percent: ticker.change.0,
             trades: None,
+            open_interest: ticker.open_interest,
+            mark_price: price(ticker.mark_price.0),
+            index_price: price(ticker.index.0),
         };
         out.push(record(header.clone(), Body::Ticker(Box::new(summary))));
         let status = status(&ticker).filter(|status| product.status.as_ref() != Some(status));

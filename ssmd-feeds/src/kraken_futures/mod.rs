@@ -36,8 +36,13 @@ const REST: &str = "https://futures.kraken.com";
 const TOPICS_PER_SESSION: NonZeroUsize = NonZeroUsize::new(2_000).expect("it is not zero");
 /// The venue names no bound for attempts to connect here; its spot side, behind the same gate, bans above this.
 const CONNECTS: u32 = 150;
+/// Connections open at a time. The venue names no bound; this many would use up its attempts in ten minutes.
+const SESSIONS: NonZeroUsize = NonZeroUsize::new(100).expect("it is not zero");
 /// The window of [`CONNECTS`].
 const CONNECTS_WINDOW: Duration = Duration::from_secs(600);
+
+/// With tickers subscribed, which come about once a second for each product, no data for so long is no quiet market.
+const FROZEN_AFTER: Duration = Duration::from_secs(30);
 
 /// The line of the table of feeds.
 pub static VENUE: VenueInfo = VenueInfo {
@@ -47,6 +52,8 @@ pub static VENUE: VenueInfo = VenueInfo {
     rest: Some(REST),
     limits: Limits {
         topics_per_session: TOPICS_PER_SESSION,
+        sessions: SESSIONS,
+        session_age: None,
         connects: CONNECTS,
         connects_window: CONNECTS_WINDOW,
     },
@@ -65,11 +72,12 @@ pub fn open(spec: &FeedSpec, context: &OpenContext) -> Result<Arc<dyn Feed>> {
     let channels = Channels::new(spec, "PF_XBTUSD", |channel| {
         Ok(if parse_channel(channel)?.has_products() { About::Symbols } else { About::Venue })
     })?;
+    let ticks = spec.channels.iter().any(|channel| channel.name == Stream::Ticker.name());
     let protocol = KrakenFuturesProtocol::new(spec.url.as_deref().unwrap_or(URL));
     let options = WsOptions {
         name: spec.name.clone(),
         limits: VENUE.limits,
-        liveness: Liveness::Bytes,
+        liveness: if ticks { Liveness::Data(FROZEN_AFTER) } else { Liveness::Bytes },
         dial: Arc::clone(&context.dial),
         subscriptions: context.subscriptions.clone(),
     };

@@ -44,6 +44,23 @@ pub(super) fn gap(channel: &str, symbol: &Symbol, from: Seen, to: Seen) -> Gap {
     }
 }
 
+/// A book that was confirmed, and whose snapshot has not come.
+pub(super) fn unpromised(symbol: &Symbol, good: Option<Seen>, to: Seen) -> Gap {
+    Gap {
+        cause: GapCause::Protocol,
+        channel: Some("book".to_owned()),
+        symbol: Some(symbol.clone()),
+        from: good.map(Seen::evidence),
+        to: Some(to.evidence()),
+        missing: None,
+        detail: "changes came and no snapshot before them".to_owned(),
+    }
+}
+
+/// Changes that may come between a confirmation and its snapshot: the venue does not rule them out, and none was
+/// ever seen.
+const EARLY_MAX: u32 = 16;
+
 /// What a change of a book is, by its number.
 pub(super) enum Verdict {
     /// There is no snapshot to follow.
@@ -54,36 +71,74 @@ pub(super) enum Verdict {
     Followed,
     /// Some before it are missing, after this one; no more is checked until the next snapshot.
     Jumped(Seen),
+    /// The snapshot that must come is lost; whether that is news, and no part of a gap that was told already.
+    Unpromised { news: bool },
 }
 
 /// The numbers of one book.
 #[derive(Default)]
-pub(super) struct BookSequence(Option<Seen>);
+pub(super) struct BookSequence {
+    /// The last number that the book contains; `None` while there is no book.
+    last: Option<Seen>,
+    /// The last frame after which the book was the venue's.
+    good: Option<Seen>,
+    /// How many changes came since a subscription was confirmed, while its snapshot is awaited.
+    early: Option<u32>,
+    /// Whether something is wrong that was told, and no snapshot came since.
+    broken: bool,
+}
 
 impl BookSequence {
     /// A snapshot begins anew.
     pub(super) fn snapshot(&mut self, seen: Seen) {
-        self.0 = Some(seen);
+        *self = Self { last: Some(seen), good: Some(seen), early: None, broken: false };
+    }
+
+    /// The venue has confirmed a subscription.
+    pub(super) fn confirmed(&mut self) {
+        if self.last.is_none() {
+            self.early = Some(0);
+        }
     }
 
     /// What comes next belongs to another subscription.
     pub(super) fn forget(&mut self) {
-        self.0 = None;
+        (self.last, self.early) = (None, None);
+    }
+
+    /// The last frame after which the book was the venue's.
+    pub(super) fn good(&self) -> Option<Seen> {
+        self.good
     }
 
     /// A change.
     pub(super) fn delta(&mut self, seen: Seen) -> Verdict {
-        let Some(last) = self.0 else { return Verdict::Unchecked };
+        let Some(last) = self.last else { return self.early() };
         match last.missing_before(seen.number) {
             None => Verdict::Contained,
             Some(0) => {
-                self.0 = Some(seen);
+                (self.last, self.good) = (Some(seen), Some(seen));
                 Verdict::Followed
             }
             Some(_) => {
                 self.forget();
+                self.broken = true;
                 Verdict::Jumped(last)
             }
+        }
+    }
+
+    fn early(&mut self) -> Verdict {
+        match &mut self.early {
+            Some(EARLY_MAX) => {
+                self.early = None;
+                Verdict::Unpromised { news: !std::mem::replace(&mut self.broken, true) }
+            }
+            Some(count) => {
+                *count += 1;
+                Verdict::Unchecked
+            }
+            None => Verdict::Unchecked,
         }
     }
 }

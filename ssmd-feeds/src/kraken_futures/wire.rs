@@ -179,6 +179,12 @@ pub(super) struct Ticker<'a> {
     pub(super) volume: Option<Decimal>,
     pub(super) low: Option<Decimal>,
     pub(super) high: Option<Decimal>,
+    #[serde(rename = "openInterest")]
+    pub(super) open_interest: Option<Decimal>,
+    #[serde(rename = "markPrice", default)]
+    pub(super) mark_price: Quotient,
+    #[serde(default)]
+    pub(super) index: Quotient,
     #[serde(default)]
     pub(super) change: Quotient,
     pub(super) suspended: Option<bool>,

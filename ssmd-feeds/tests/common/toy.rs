@@ -27,6 +27,9 @@ pub struct Toy {
     pub alive: Option<&'static str>,
     pub asked: BTreeSet<Topic>,
     pub confirmed: usize,
+    pub sessions: NonZeroUsize,
+    pub session_age: Option<Duration>,
+    pub subscriptions: Subscriptions,
 }
 
 impl Toy {
@@ -38,6 +41,9 @@ impl Toy {
             alive: Some("alive?"),
             asked: BTreeSet::new(),
             confirmed: 0,
+            sessions: NonZeroUsize::MAX,
+            session_age: None,
+            subscriptions: Subscriptions::default(),
         }
     }
 
@@ -68,12 +74,14 @@ impl Toy {
             name: "toy".parse().unwrap(),
             limits: Limits {
                 topics_per_session: NonZeroUsize::new(topics_per_session).unwrap(),
+                sessions: self.sessions,
+                session_age: self.session_age,
                 connects,
                 connects_window: Duration::from_secs(600),
             },
             liveness,
             dial: dialer(),
-            subscriptions: Subscriptions::default(),
+            subscriptions: self.subscriptions.clone(),
         };
         let decoder = || -> Box<dyn Decode> { Box::new(ToyDecoder(DecodeCounts::default())) };
         let universe = move || -> ssmd_core::BoxFuture<'static, Result<Wanted>> {
@@ -111,6 +119,7 @@ impl Protocol for Toy {
                 FrameKind::Control
             }
             b"go away" => return Err(Error::new(ErrorKind::Denied, "hear").detail("it said go away")),
+            b"break" => panic!("on purpose"),
             [b'?', ..] => FrameKind::Unknown,
             _ => FrameKind::Data,
         })

@@ -88,7 +88,10 @@ impl Recording {
     pub fn close(&mut self) {
         let sha256 = ssmd_storage::layout::hex(&self.sha256.clone().finalize());
         let (cause, detail) = ("planned".to_owned(), String::new());
-        self.note(EntryKind::Close, &note::Close { cause, detail, heard: self.heard, sha256 });
+        self.note(
+            EntryKind::Close,
+            &note::Close { cause, detail, covered_by: None, heard: self.heard, sha256 },
+        );
     }
 
     pub fn note(&mut self, kind: EntryKind, document: &impl serde::Serialize) {

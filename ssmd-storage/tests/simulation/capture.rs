@@ -148,7 +148,7 @@ impl Capture {
         if random.percent(5) {
             let sha256 = hex(&self.sha256.clone().finalize());
             let (cause, detail) = ("planned".to_owned(), String::new());
-            let close = note::Close { cause, detail, heard: self.heard, sha256 };
+            let close = note::Close { cause, detail, covered_by: None, heard: self.heard, sha256 };
             self.note(&mut batch, self.session, EntryKind::Close, &close);
             self.session += 1;
             self.is_open = false;

@@ -75,6 +75,8 @@ impl Feed for Lines {
     fn limits(&self) -> Limits {
         Limits {
             topics_per_session: NonZeroUsize::MIN,
+            sessions: NonZeroUsize::MIN,
+            session_age: None,
             connects: 10,
             connects_window: Duration::from_secs(1),
         }

@@ -2,6 +2,7 @@
 
 mod archive;
 mod bench;
+mod books;
 mod cat;
 mod check;
 mod feed;
@@ -32,6 +33,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Up(args) => up::run(args, json).await,
         Command::Check(args) | Command::Env(EnvCommand::Validate(args)) => check::run(&args),
         Command::Feed(FeedCommand::List { json }) => feed::list(json),
+        Command::Feed(FeedCommand::Show(args)) => feed::show(&args).await,
         Command::Sim(args) => sim::run(args).await,
         Command::Tail(args) => tail::run(&args).await,
         Command::Status(args) => tail::status(&args).await,
@@ -39,6 +41,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Cat(args) => cat::run(&args).await,
         Command::Grep(args) => grep::run(&args).await,
         Command::Gaps(args) => gaps::run(&args).await,
+        Command::Books(args) => books::run(&args).await,
         Command::Verify(args) => verify::run(&args).await,
         Command::Replay(args) => replay::run(&args).await,
         Command::Import(args) => import::run(&args).await,

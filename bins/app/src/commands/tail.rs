@@ -75,13 +75,15 @@ pub(super) async fn status(args: &cli::Running) -> Outcome {
         .into())
 }
 
-async fn next(
+/// The next line of an answer.
+pub(super) async fn next(
     lines: &mut tokio::io::Lines<tokio::io::BufReader<tokio::net::UnixStream>>,
 ) -> Result<Option<String>, Stopped> {
     lines.next_line().await.map_err(|cause| Error::io("read control answer", cause).into())
 }
 
-fn refused(line: &str) -> Result<(), Stopped> {
+/// Whether a line is a refusal, as an error.
+pub(super) fn refused(line: &str) -> Result<(), Stopped> {
     if !line.starts_with("{\"error\":") {
         return Ok(());
     }

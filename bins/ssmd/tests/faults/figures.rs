@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ssmd_core::record::Book;
-use ssmd_core::{Body, BookSide, EntryKind, GapCause, OrderBook, Symbol, Timestamp};
+use ssmd_core::{Body, BookSide, Decimal, EntryKind, GapCause, OrderBook, Symbol, Timestamp};
 use ssmd_feeds::kraken::checksum;
 
 use crate::number;
-use crate::rig::{Plan, Recorded, record};
+use crate::rig::{FUTURES, KRAKEN, Plan, Recorded, Venue, record};
 
 /// One fault of each hundred frames, of each kind that R16 names.
 const R16: &str = "
@@ -30,24 +30,72 @@ fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
 /// `SSMD_R16_SECONDS` for longer runs; 1 M frames take some minutes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r16_a_venue_that_loses_repeats_and_swaps_one_percent() {
+    let recorded = r16(KRAKEN, "R16").await;
+    assert_eq!(wrong_books(&recorded), BTreeSet::new(), "books that are not the venue's at the end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r16_futures_that_lose_repeat_and_swap_one_percent() {
+    let recorded = r16(FUTURES, "R16-futures").await;
+    assert_eq!(wrong_futures(&recorded), BTreeSet::new(), "books that are not the venue's near the end");
+}
+
+async fn r16(venue: Venue, row: &str) -> Recorded {
     let seconds = number("SSMD_R16_SECONDS", 17);
     let script = format!("seed: 16{}", R16.replace("UNTIL", &format!("{seconds}s")));
     let time = Duration::from_secs(seconds) + QUIET_END;
-    let symbols = vec!["BTC/USD", "ETH/USD", "XRP/USD", "SOL/USD"];
+    let symbols = venue.symbols.to_vec();
     let rate = Some(number("SSMD_R16_RATE", 2500) as f64);
-    let recorded = record(&Plan { script, time, rate, symbols, depth: 10, seed: 16 }).await;
+    let truth = venue.name == FUTURES.name;
+    let recorded = record(&Plan { venue, script, time, rate, symbols, depth: 10, seed: 16, truth }).await;
     let differences = recorded.differences();
     let missed = differences.iter().filter(|text| text.starts_with("not detected")).count();
     let expected = recorded.expected.len();
     let frames = recorded.entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Frame(_))).count();
-    println!("R16-frames {frames} faults {} gaps {expected} seed 16", recorded.rows.len());
-    println!("R16-detected-percent {} 100", 100.0 * (expected - missed) as f64 / expected as f64);
-    println!("R16-false-alarms {} 0", differences.len() - missed);
+    println!("{row}-frames {frames} faults {} gaps {expected} seed 16", recorded.rows.len());
+    println!("{row}-detected-percent {} 100", 100.0 * (expected - missed) as f64 / expected as f64);
+    println!("{row}-false-alarms {} 0", differences.len() - missed);
     let resyncs = resyncs(&recorded);
-    println!("R16-resync-p50-seconds {:.3} -", percentile(resyncs.clone(), 50));
-    println!("R16-resync-p99-seconds {:.3} -", percentile(resyncs, 99));
+    println!("{row}-resync-p50-seconds {:.3} -", percentile(resyncs.clone(), 50));
+    println!("{row}-resync-p99-seconds {:.3} -", percentile(resyncs, 99));
     assert!(expected > 100 && differences.is_empty(), "{}", differences.join("\n"));
-    assert_eq!(wrong_books(&recorded), BTreeSet::new(), "books that are not the venue's at the end");
+    recorded
+}
+
+/// The products whose book, made of the records up to the number that the venue's own snapshot has, is another.
+fn wrong_futures(recorded: &Recorded) -> BTreeSet<String> {
+    assert_eq!(recorded.truth.len(), 4);
+    let wrong = recorded.truth.iter().filter(|truth| {
+        let mut book = OrderBook::default();
+        let (product, number) = (truth["product_id"].as_str().unwrap(), truth["seq"].as_u64().unwrap());
+        let mut reached = 0;
+        for record in &recorded.records {
+            let (symbol, sequence) = (record.header.symbol.as_ref(), record.header.sequence.unwrap_or(0));
+            if symbol.map(Symbol::as_str) != Some(product) || sequence > number {
+                continue;
+            }
+            match &record.body {
+                Body::BookSnapshot(given) => book.replace(&given.bids, &given.asks),
+                Body::BookDelta(given) => {
+                    given.bids.iter().for_each(|level| book.apply(BookSide::Bid, *level));
+                    given.asks.iter().for_each(|level| book.apply(BookSide::Ask, *level));
+                }
+                _ => continue,
+            }
+            reached = sequence;
+        }
+        let side = |side: BookSide, name: &str| {
+            let said = truth[name].as_array().unwrap().iter();
+            let said: Vec<_> = said.map(|level| [&level["price"], &level["qty"]].map(decimal)).collect();
+            book.levels(side).map(|level| [level.price, level.size]).eq(said)
+        };
+        reached != number || !side(BookSide::Bid, "bids") || !side(BookSide::Ask, "asks")
+    });
+    wrong.map(|truth| truth["product_id"].to_string()).collect()
+}
+
+fn decimal(value: &serde_json::Value) -> Decimal {
+    value.to_string().parse().unwrap()
 }
 
 /// How long each broken book waited for its snapshot, in seconds.
@@ -100,14 +148,34 @@ fn wrong_books(recorded: &Recorded) -> BTreeSet<Symbol> {
 async fn r17_dead_connections_are_noticed() {
     let dead = ["half_open, at: 500ms", "silence, at: 500ms", "silence, pings: true, at: 500ms"];
     let dead =
-        dead.into_iter().chain(["slow_drip, at: 500ms", "half_open, at: 740ms", "slow_drip, at: 980ms"]);
-    let plans = dead.enumerate().map(|(seed, dead)| Plan {
+        [&dead[..], &["slow_drip, at: 500ms", "half_open, at: 740ms", "slow_drip, at: 980ms"]].concat();
+    r17(KRAKEN, &dead, "R17", 6.0, Duration::from_secs(14)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_dead_connections_of_futures_are_noticed() {
+    let dead =
+        ["half_open, at: 500ms", "slow_drip, at: 500ms", "half_open, at: 740ms", "slow_drip, at: 980ms"];
+    r17(FUTURES, &dead, "R17-futures", 6.0, Duration::from_secs(14)).await;
+}
+
+/// The venue promises no data but tickers, so that a frozen one that answers pings is noticed later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_frozen_futures_that_answer_pings_are_noticed() {
+    let dead = ["silence, at: 500ms", "silence, pings: true, at: 500ms"];
+    r17(FUTURES, &dead, "R17-futures-frozen", 31.0, Duration::from_secs(65)).await;
+}
+
+async fn r17(venue: Venue, dead: &[&str], row: &str, limit: f64, time: Duration) {
+    let plans = dead.iter().enumerate().map(|(seed, dead)| Plan {
+        venue,
         script: format!("faults: [{{ fault: {dead}, times: 2 }}]"),
-        time: Duration::from_secs(14),
+        time,
         rate: Some(100.0),
-        symbols: vec!["BTC/USD"],
+        symbols: vec![venue.symbols[0]],
         depth: 10,
         seed: seed as u64,
+        truth: false,
     });
     let plans: Vec<_> = plans.collect();
     let mut noticed = Vec::new();
@@ -125,6 +193,6 @@ async fn r17_dead_connections_are_noticed() {
         noticed.extend(times);
     }
     let p99 = percentile(noticed, 99);
-    println!("R17-noticed-p99-seconds {p99:.3} 6");
-    assert!(p99 <= 6.0, "{p99}");
+    println!("{row}-noticed-p99-seconds {p99:.3} {limit}");
+    assert!(p99 <= limit, "{p99}");
 }

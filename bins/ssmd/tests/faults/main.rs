@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use rig::{Plan, record};
+use rig::{FUTURES, KRAKEN, Plan, Venue, record};
 
 /// Random scripts of one run; `SSMD_FAULT_SCRIPTS` for more, `SSMD_FAULT_SEED` for the first seed.
 const SCRIPTS: u64 = 24;
@@ -22,9 +22,9 @@ pub(crate) fn number(name: &str, default: u64) -> u64 {
 }
 
 /// One to five faults. Each eighth script has one that takes the recorder seconds to notice.
-fn random(seed: u64) -> Plan {
+fn random(venue: Venue, seed: u64) -> Plan {
     let mut rng = StdRng::seed_from_u64(seed);
-    let symbols = vec!["BTC/USD", "ETH/USD", "XRP/USD"];
+    let symbols = venue.symbols[..3].to_vec();
     let mut script = format!("seed: {seed}\nfaults:\n");
     let mut slow = seed.is_multiple_of(8);
     let long = slow;
@@ -63,7 +63,7 @@ fn random(seed: u64) -> Plan {
     }
     let time = Duration::from_secs(if long { 9 } else { 3 });
     let depth = *[10, 10, 25, 100].choose(&mut rng).unwrap();
-    Plan { script, time, rate: Some(300.0), symbols, depth, seed }
+    Plan { venue, script, time, rate: Some(300.0), symbols, depth, seed, truth: false }
 }
 
 const FAULTS: [&str; 14] = [
@@ -87,10 +87,19 @@ const OF_CONNECTION: [&str; 7] =
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_ledgers_know_the_same_of_random_faults() {
+    both_ledgers_know_the_same(KRAKEN).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_ledgers_know_the_same_of_random_faults_of_futures() {
+    both_ledgers_know_the_same(FUTURES).await;
+}
+
+async fn both_ledgers_know_the_same(venue: Venue) {
     let (first, count) = (number("SSMD_FAULT_SEED", 1), number("SSMD_FAULT_SCRIPTS", SCRIPTS));
     let (mut rows, mut gaps, mut wrong) = (0, 0, Vec::new());
     for group in (first..first + count).collect::<Vec<_>>().chunks(TOGETHER as usize) {
-        let plans: Vec<_> = group.iter().map(|seed| random(*seed)).collect();
+        let plans: Vec<_> = group.iter().map(|seed| random(venue, *seed)).collect();
         let recorded = futures_util::future::join_all(plans.iter().map(record)).await;
         for (plan, recorded) in plans.iter().zip(recorded) {
             rows += recorded.rows.len();
@@ -101,7 +110,7 @@ async fn both_ledgers_know_the_same_of_random_faults() {
             }
         }
     }
-    println!("{count} scripts from seed {first}: {rows} faults, {gaps} gaps");
+    println!("{}: {count} scripts from seed {first}: {rows} faults, {gaps} gaps", venue.name);
     assert!(gaps > 0, "nothing was tested");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

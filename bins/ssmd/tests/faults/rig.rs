@@ -1,6 +1,7 @@
 //! One recording of a simulator that goes wrong on purpose: its own ledger, and the archive's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +15,38 @@ use ssmd_core::{
 use ssmd_feeds::capture::{Capture, CaptureOptions};
 use ssmd_feeds::live::{Live, LiveOptions};
 use ssmd_feeds::sim::{FaultScript, Sim, SimOptions, Source};
-use ssmd_feeds::{Dialer, OpenContext, Subscriptions};
+use ssmd_feeds::{Dial, Dialer, Handshake, OpenContext, Subscriptions};
 use ssmd_storage::{Archive, Archiver, Selection, archive, gaps};
 use ssmd_transport::log::{self, Log};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// A venue that can be simulated, with what it calls things.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Venue {
+    pub(crate) name: &'static str,
+    path: &'static str,
+    /// Symbols that it lists.
+    pub(crate) symbols: [&'static str; 4],
+    has_depths: bool,
+}
+
+pub(crate) const KRAKEN: Venue = Venue {
+    name: "kraken",
+    path: "/v2",
+    symbols: ["BTC/USD", "ETH/USD", "XRP/USD", "SOL/USD"],
+    has_depths: true,
+};
+pub(crate) const FUTURES: Venue = Venue {
+    name: "kraken-futures",
+    path: "/ws/v1",
+    symbols: ["PF_XBTUSD", "PF_ETHUSD", "PF_XRPUSD", "PF_SOLUSD"],
+    has_depths: false,
+};
+
 /// How a recording is made.
 pub(crate) struct Plan {
+    pub(crate) venue: Venue,
     pub(crate) script: String,
     pub(crate) time: Duration,
     /// Messages a second; `None` for as many as the recorder takes.
@@ -29,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) symbols: Vec<&'static str>,
     pub(crate) depth: u32,
     pub(crate) seed: u64,
+    /// Ask the venue itself for its futures' books near the end.
+    pub(crate) truth: bool,
 }
 
 /// A frame: its connection, and its number among the frames that were received there, from 1.
@@ -56,6 +83,8 @@ pub(crate) struct Recorded {
     pub(crate) gaps: Vec<gaps::LedgerGap>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) records: Vec<Record>,
+    /// What the venue said of its books near the end, if it was asked.
+    pub(crate) truth: Vec<Value>,
 }
 
 /// Records a simulator with its faults, archives the log, and reads both ledgers.
@@ -65,7 +94,7 @@ pub(crate) async fn record(plan: &Plan) -> Recorded {
     let ledger = folder.path().join("faults.jsonl");
     let symbols: Vec<_> = plan.symbols.iter().map(|symbol| Symbol::new(symbol).unwrap()).collect();
     let options = SimOptions {
-        venue: "kraken".to_owned(),
+        venue: plan.venue.name.to_owned(),
         source: Source::Model { seed: plan.seed, symbols, rate: plan.rate },
         listen: "127.0.0.1:0".parse().unwrap(),
         anywhere: false,
@@ -75,26 +104,50 @@ pub(crate) async fn record(plan: &Plan) -> Recorded {
     let script = FaultScript::parse(&plan.script).unwrap_or_else(|error| panic!("{error}\n{}", plan.script));
     let sim = Sim::bind(options, Arc::clone(&clock)).await.unwrap();
     let sim = sim.with_faults(script, Some(&ledger)).unwrap();
-    let url = format!("ws://{}/v2", sim.address());
+    let url = format!("ws://{}{}", sim.address(), plan.venue.path);
     let mut venue = Tasks::new();
     let stop = venue.token();
     venue.spawn("simulator", async move { sim.run(stop).await.map(drop) });
-    let feed = capture(plan, url, folder.path(), &clock).await;
+    let (feed, truth) =
+        tokio::join!(capture(plan, url.clone(), folder.path(), &clock), truth(plan, &url, &clock),);
     venue.stop(Duration::from_secs(30), Arc::clone(&clock)).await.unwrap();
     let text = std::fs::read_to_string(&ledger).unwrap();
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    read(folder.path(), &feed, rows).await
+    Recorded { truth, ..read(folder.path(), &feed, rows).await }
+}
+
+/// What the venue itself says of its futures' books near the end, to a client of its own: the message of each.
+async fn truth(plan: &Plan, url: &str, clock: &Arc<dyn Clock>) -> Vec<Value> {
+    if !plan.truth {
+        return Vec::new();
+    }
+    clock.sleep(plan.time.saturating_sub(Duration::from_secs(1))).await;
+    let dialer = Dialer::new(ssmd_feeds::tls::client_config(None).unwrap(), false);
+    let handshake = Handshake { url: url.to_owned(), headers: Vec::new() };
+    let mut socket = dialer.open(&handshake, Arc::clone(clock)).await.unwrap();
+    let products = serde_json::json!(plan.symbols);
+    let request = format!(r#"{{"event":"subscribe","feed":"book","product_ids":{products}}}"#);
+    socket.send(request.into()).unwrap();
+    let (mut books, mut heard) = (Vec::new(), Vec::new());
+    while books.len() < plan.symbols.len() {
+        socket.receive(NonZeroUsize::MIN, &mut heard).await.unwrap();
+        for message in heard.drain(..) {
+            let frame: Value = serde_json::from_slice(&message.payload).unwrap();
+            books.extend((frame["feed"] == "book_snapshot").then_some(frame));
+        }
+    }
+    books
 }
 
 async fn capture(plan: &Plan, url: String, folder: &Path, clock: &Arc<dyn Clock>) -> FeedName {
-    let name: FeedName = "kraken".parse().unwrap();
+    let name: FeedName = plan.venue.name.parse().unwrap();
     let spec = FeedSpec {
         name: name.clone(),
         url: Some(url),
         rest: None,
         channels: ["book", "trade", "ticker"].map(|channel| channel.parse().unwrap()).to_vec(),
         symbols: plan.symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
-        depth: Some(plan.depth),
+        depth: plan.venue.has_depths.then_some(plan.depth),
         allow_plaintext: false,
         filters: Default::default(),
         keys: BTreeMap::new(),
@@ -182,7 +235,7 @@ async fn read(folder: &Path, feed: &FeedName, rows: Vec<Value>) -> Recorded {
     let reached = |known: &Known| known.to.is_none_or(|to| to <= end);
     let shown = rows.iter().filter(|row| row["evidence"] != "none").map(of_simulator);
     let expected = shown.filter(reached).collect();
-    Recorded { records: records.collect(), rows, expected, found, gaps, entries }
+    Recorded { records: records.collect(), rows, expected, found, gaps, entries, truth: Vec::new() }
 }
 
 /// The number of each received frame on its connection. Sessions are connections in the same order.

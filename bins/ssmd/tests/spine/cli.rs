@@ -8,16 +8,17 @@ use regex::Regex;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-use crate::rig::{json, output, run, store_of, text_of};
+use crate::rig::{Running, free_port, json, output, run, ssmd, store_of, text_of, until};
 
 /// Every command that has a help text of its own.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "up",
     "check",
     "env",
     "env validate",
     "feed",
     "feed list",
+    "feed show",
     "sim",
     "tail",
     "status",
@@ -25,6 +26,7 @@ const COMMANDS: [&str; 17] = [
     "cat",
     "grep",
     "gaps",
+    "books",
     "verify",
     "replay",
     "import",
@@ -50,6 +52,8 @@ fn checks_say_what_is_declared_or_everything_that_is_wrong() {
         text += &transcript(&["check", &file, "--json"], &[]);
     }
     text += &transcript(&["feed", "list"], &[]);
+    text += &transcript(&["feed", "show", "kraken-futures"], &[]);
+    text += &transcript(&["feed", "show", "krakn"], &[]);
     golden("check.txt", &text);
 }
 
@@ -80,6 +84,9 @@ fn an_archive_is_listed_proved_and_read() {
         ("gaps", &[]),
         ("gaps", &["--day", "2026-08-01"]),
         ("gaps", &["--from", "2026-08-02", "--to", "2026-08-03", "--json"]),
+        ("books", &[]),
+        ("books", &["--day", "2026-08-01"]),
+        ("books", &["--day", "2026-08-02", "--symbol", "BTC/USD", "--json"]),
         ("cat", &second),
         ("cat", &[&second[..], &["--format", "play"]].concat()),
         ("cat", &seconds),
@@ -157,6 +164,10 @@ fn every_json_field_is_documented_and_every_documented_one_is_there() {
     let bad = text_of(&folder().join("misspelled.yaml"));
     let good = text_of(&folder().join("good.yaml"));
     let of = |arguments: &[&str]| vec![json(arguments)];
+    let listen = format!("127.0.0.1:{}", free_port());
+    let _sim = Running::start(&mut ssmd(&["sim", "--listen", &listen, "--symbols", "BTC/USD"]));
+    until("a simulator", || std::net::TcpStream::connect(&listen).ok());
+    let rest = format!("http://{listen}");
     let checked =
         [json(&["check", &good, "--json"]), lines(&output(78, &["check", &bad, "--json"])).remove(0)];
     let day = ["--feed", "kraken", "--day", "2026-08-01", "--json"];
@@ -167,6 +178,8 @@ fn every_json_field_is_documented_and_every_documented_one_is_there() {
         ("A day", of(&["ls", "--store", &store, "--json"])),
         ("A segment", of(&[&["ls", "--store", &store], &day[..]].concat())),
         ("A gap", of(&["gaps", "--store", &store, "--json"])),
+        ("A book", of(&["books", "--store", &store, "--json"])),
+        ("A listed instrument", of(&["feed", "show", "kraken", "--universe", "--rest", &rest, "--json"])),
         ("A verification", of(&["verify", "--store", &store, "--json"])),
         ("A count of what was decoded", of(&["replay", "--store", &store, "--format", "none"])),
         (

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod books;
 mod cli;
+mod connects;
 mod metrics;
 mod restart;
 mod rig;

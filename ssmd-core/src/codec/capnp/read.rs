@@ -136,6 +136,9 @@ fn ticker(from: schema::ticker::Reader<'_>) -> Result<Ticker> {
         change: optional!(from.has_change.get_change, decimal),
         change_percent: optional!(from.has_change_percent.get_change_percent, decimal),
         trades: present!(from.get_trades, schema::ticker::trades, Count),
+        open_interest: optional!(from.has_open_interest.get_open_interest, decimal),
+        mark_price: optional!(from.has_mark_price.get_mark_price, decimal),
+        index_price: optional!(from.has_index_price.get_index_price, decimal),
     })
 }
 

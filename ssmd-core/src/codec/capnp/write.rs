@@ -6,7 +6,7 @@ use crate::record::{
 use crate::schema::ssmd_capnp as schema;
 use crate::{Body, Decimal, Evidence, Gap, GapCause, Record};
 
-/// Room for everything in a record but its texts and levels: the largest, a ticker, takes 64 words.
+/// Room for everything in a record but its texts and levels: the largest, a ticker, takes 75 words.
 const FIXED_WORDS: usize = 128;
 /// A level: two pointers and two decimals of three words.
 const LEVEL_WORDS: usize = 8;
@@ -122,6 +122,8 @@ fn put_ticker(ticker: &Ticker, mut to: schema::ticker::Builder<'_>) {
     put_decimals!(to:
         init_last = ticker.last, init_volume = ticker.volume, init_vwap = ticker.vwap, init_low = ticker.low,
         init_high = ticker.high, init_change = ticker.change, init_change_percent = ticker.change_percent,
+        init_open_interest = ticker.open_interest, init_mark_price = ticker.mark_price,
+        init_index_price = ticker.index_price,
     );
     put_present!(to: get_trades.set_count = ticker.trades);
 }

@@ -82,6 +82,9 @@ struct TickerFields {
     change: Option<Decimal>,
     change_percent: Option<Decimal>,
     trades: Option<u64>,
+    open_interest: Option<Decimal>,
+    mark_price: Option<Decimal>,
+    index_price: Option<Decimal>,
 }
 
 #[derive(Deserialize)]
@@ -128,8 +131,21 @@ struct SwitchFields {
 
 fn ticker(line: &[u8]) -> Result<Ticker> {
     let quote: Quote = fields(line)?;
-    let TickerFields { last, volume, vwap, low, high, change, change_percent, trades } = fields(line)?;
-    Ok(Ticker { quote, last, volume, vwap, low, high, change, change_percent, trades })
+    let read: TickerFields = fields(line)?;
+    Ok(Ticker {
+        quote,
+        last: read.last,
+        volume: read.volume,
+        vwap: read.vwap,
+        low: read.low,
+        high: read.high,
+        change: read.change,
+        change_percent: read.change_percent,
+        trades: read.trades,
+        open_interest: read.open_interest,
+        mark_price: read.mark_price,
+        index_price: read.index_price,
+    })
 }
 
 fn book(line: &[u8]) -> Result<Book> {

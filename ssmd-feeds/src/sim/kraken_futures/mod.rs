@@ -4,6 +4,7 @@
 
 mod listing;
 mod products;
+mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::market::hash;
 use super::venue::{Connection, Opened, Outgoing, Setup, SimVenue};
 use listing::{Listing, millis};
 use products::{Product, Rest};
+use witness::FuturesWitness;
 
 /// Subscriptions of one client: more than every product on every feed.
 const SUBSCRIPTIONS_MAX: usize = 50_000;
@@ -176,7 +178,7 @@ impl SimVenue for KrakenFutures {
     }
 
     fn witness(&self) -> Option<Box<dyn Witness>> {
-        None
+        Some(Box::<FuturesWitness>::default())
     }
 }
 
