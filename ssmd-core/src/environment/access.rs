@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::FeedSpec;
 use super::codes::Code;
 use super::fields::DATA_TYPES;
 use super::node::Node;
@@ -10,7 +11,6 @@ use super::section::{self, Section};
 use super::source::quote;
 use super::spec::{AlertsSpec, ClientKind, ClientSpec, EntitlementSpec, GatewaySpec};
 use super::vocabulary::{nearest, one_of};
-use super::FeedSpec;
 use crate::{FeedName, Symbol};
 
 /// Stands for every feed and every symbol.
@@ -62,10 +62,12 @@ impl Clients {
     fn define(&mut self, section: &Section<'_, '_>, log: &mut Log<'_>) {
         let (name, devices) = (section.text("name", log), section.whole("devices", log));
         let kind = section.word("type", log).unwrap_or(ClientKind::Display.word());
-        let kind = ClientKind::ALL.iter().find(|(_, word)| *word == kind).map_or_else(Default::default, |row| row.0);
+        let kind =
+            ClientKind::ALL.iter().find(|(_, word)| *word == kind).map_or_else(Default::default, |row| row.0);
         let Some((id, node)) = section.id("client_id", log).zip(section.value("client_id")) else { return };
         if let Some(first) = self.lines.get(&id) {
-            let message = format!("client {} is defined twice, first on line {}", quote(&id), log.line(*first));
+            let message =
+                format!("client {} is defined twice, first on line {}", quote(&id), log.line(*first));
             log.add(Draft::new(Code::DuplicateClient, node.span, message).expected("each client once"));
             return;
         }
@@ -224,7 +226,8 @@ impl<'f> Universe<'f> {
                 || names.patterns.iter().any(|name| near(name))
                 || pattern && names.names.iter().any(|name| matches(text, name))
         });
-        self.compared = compared + if pattern { self.feeds.iter().map(|names| names.names.len()).sum() } else { 0 };
+        self.compared =
+            compared + if pattern { self.feeds.iter().map(|names| names.names.len()).sum() } else { 0 };
         found || self.compared > COMPARED_MAX
     }
 
@@ -268,7 +271,8 @@ fn intersect(a: &str, b: &str) -> bool {
         (true, false) => matches(a, b),
         (true, true) => {
             let agree = |mut a: std::str::Chars<'_>, mut b: std::str::Chars<'_>, back: bool| loop {
-                let next = |chars: &mut std::str::Chars<'_>| if back { chars.next_back() } else { chars.next() };
+                let next =
+                    |chars: &mut std::str::Chars<'_>| if back { chars.next_back() } else { chars.next() };
                 match (next(&mut a), next(&mut b)) {
                     (Some('*') | None, _) | (_, Some('*') | None) => return true,
                     (Some(x), Some(y)) if x != y => return false,

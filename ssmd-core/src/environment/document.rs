@@ -195,7 +195,14 @@ fn keys(keys: &std::collections::BTreeMap<String, Secret>) -> Value {
 fn journal(journal: &JournalSpec) -> Value {
     match journal {
         JournalSpec::Local => Value::Null,
-        JournalSpec::JetStream(JetStreamSpec { url, stream, retention_hours, max_bytes, replicas, credentials }) => {
+        JournalSpec::JetStream(JetStreamSpec {
+            url,
+            stream,
+            retention_hours,
+            max_bytes,
+            replicas,
+            credentials,
+        }) => {
             let nats = Keys::default()
                 .with("url", url.clone())
                 .with("stream", stream.clone())
@@ -283,7 +290,12 @@ fn secrets(environment: &Environment) -> Value {
             format!("{}secret/{name}", if *sealed { "sealed-" } else { "" }).into()
         }
     };
-    environment.secrets.iter().map(|(name, secret)| (name.clone(), shown(secret))).collect::<Map<_, _>>().into()
+    environment
+        .secrets
+        .iter()
+        .map(|(name, secret)| (name.clone(), shown(secret)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 fn clients(environment: &Environment) -> Vec<Value> {

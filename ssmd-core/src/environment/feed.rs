@@ -47,8 +47,9 @@ pub(super) fn read(
     let keys = section.value(KEYS).map(|node| keys(node, feed, &section.path(KEYS), secrets, log));
     let shards = shards(&section, feed, log);
     let feed = feed?;
-    let depth =
-        section.value("depth").and_then(|node| symbols::depth(node, Some(feed), &section.shown("depth"), log));
+    let depth = section
+        .value("depth")
+        .and_then(|node| symbols::depth(node, Some(feed), &section.shown("depth"), log));
     let channels = match section.value("channels") {
         Some(node) => channels(node, feed, &section.path("channels"), log),
         None => starters(feed),
@@ -141,7 +142,8 @@ fn shards(section: &Section<'_, '_>, feed: Option<&FeedWords>, log: &mut Log<'_>
         let symbols = symbols::read(node, key.span, &share.path("symbols"), feed, log);
         for name in symbols.names.iter().filter(|_| symbols.filters.is_empty()) {
             if let Some(first) = seen.insert(name.clone(), item.span.start) {
-                let message = format!("symbol {} is in two shares, first on line {}", quote(name), log.line(first));
+                let message =
+                    format!("symbol {} is in two shares, first on line {}", quote(name), log.line(first));
                 log.add(Draft::new(Code::DuplicateSymbol, key.span, message).expected("each symbol once"));
             }
         }

@@ -1,5 +1,8 @@
 //! The table of keys.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use super::schema::{Field, Type, WEEKDAYS, field};
 
 pub(super) const ROOT: &str = "";
@@ -47,8 +50,9 @@ const STREAM: &str = "The JetStream stream. Letters, digits, `-`, `_` and `.`.";
 const CREDENTIALS: Field = field("", "credentials", Type::Secret)
     .or("none")
     .says("{ secret: nats }", "What the server wants to be shown: a secret by name.");
-const RETENTION_HOURS: Field =
-    field("", "retention_hours", Type::Whole(1, 24 * 366)).or("`24`").says("24", "How long entries are kept.");
+const RETENTION_HOURS: Field = field("", "retention_hours", Type::Whole(1, 24 * 366))
+    .or("`24`")
+    .says("24", "How long entries are kept.");
 const MAX_BYTES: Field = field("", "max_bytes", Type::Bytes).or("no limit").says(
     "10GB",
     "The most that entries may take: a number of bytes, or one with its unit (`KB`, `MB`, `GB`, `TB` of 1000; `KiB`, `MiB`, `GiB`, `TiB` of 1024).",
@@ -360,9 +364,15 @@ pub struct Later {
 pub const LATER: &[Later] =
     &[Later { section: ROOT, key: "extends" }, Later { section: SPEC, key: "extends" }];
 
+/// Where the fields of each section stand: together, in the table. A document of thousands of symbols asks for
+/// the same few fields thousands of times.
+static SECTIONS: LazyLock<HashMap<&'static str, &'static [Field]>> = LazyLock::new(|| {
+    FIELDS.chunk_by(|a, b| a.section == b.section).map(|fields| (fields[0].section, fields)).collect()
+});
+
 /// The fields of one section.
-pub(super) fn fields(section: &str) -> impl Iterator<Item = &'static Field> {
-    FIELDS.iter().filter(move |field| field.section == section)
+pub(super) fn fields(section: &str) -> impl Iterator<Item = &'static Field> + use<> {
+    SECTIONS.get(section).copied().unwrap_or_default().iter()
 }
 
 /// Whether what stands under this key may be a secret, whatever it is.

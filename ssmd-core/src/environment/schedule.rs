@@ -38,7 +38,11 @@ fn window(section: &Section<'_, '_>, (from, to): (&str, &str), log: &mut Log<'_>
     let (start, end) = (start?, end?);
     if start == end {
         let at = section.value(to).map_or_else(|| section.span(), |node| node.span);
-        let message = format!("{} and {} are both {start}: nothing lies between", section.shown(from), section.shown(to));
+        let message = format!(
+            "{} and {} are both {start}: nothing lies between",
+            section.shown(from),
+            section.shown(to)
+        );
         log.add(Draft::new(Code::NeverRuns, at, message).expected("two times of day"));
     }
     Some(Window { start, end, days })

@@ -57,7 +57,9 @@ impl Secret {
             Self::File(path) => file(path).map_err(|cause| Error::io(OPERATION, cause).with("file", path))?,
             Self::Mounted { .. } => {
                 let detail = "secrets of Kubernetes are not built yet";
-                return Err(Error::new(ErrorKind::Unsupported, OPERATION).detail(detail).with("secret", self));
+                return Err(Error::new(ErrorKind::Unsupported, OPERATION)
+                    .detail(detail)
+                    .with("secret", self));
             }
         };
         let invalid =
@@ -107,10 +109,16 @@ pub(super) fn read_known(node: &Node<'_>, path: &str, log: &mut Log<'_>) -> Know
     };
     let mut known = Known::new();
     for (key, node) in entries {
-        section::reported(values::id(&key.text), &key.node(), &format!("the name of a secret in {shown}"), log);
+        section::reported(
+            values::id(&key.text),
+            &key.node(),
+            &format!("the name of a secret in {shown}"),
+            log,
+        );
         let mounted = node.text().and_then(mounted);
         if mounted.is_some() {
-            let message = format!("{} of {shown}, a secret of Kubernetes, is not built yet", quote(&key.text));
+            let message =
+                format!("{} of {shown}, a secret of Kubernetes, is not built yet", quote(&key.text));
             let expected = "`{ env: VARIABLE }` or `{ file: PATH }`";
             log.note(Draft::new(Code::NotBuiltYet, key.span, message).expected(expected));
         }

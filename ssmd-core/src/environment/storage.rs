@@ -3,8 +3,8 @@
 use super::codes::Code;
 use super::fields::KEYS;
 use super::problem::{Draft, Log};
-use super::section::{self, Section};
 use super::secret::{self, Known};
+use super::section::{self, Section};
 use super::source::quote;
 use super::spec::{BucketSpec, StorageSpec};
 use super::url::{self, UrlFault};

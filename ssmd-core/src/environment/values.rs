@@ -50,7 +50,11 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 /// Reads `30s`, `5m`, `1h30m`, `7d`, `250ms`: whole numbers, units from the largest to the smallest.
 pub(super) fn duration(text: &str) -> Read<Duration> {
     let wrong = || {
-        fault(Code::Duration, format!("is {}, which is no duration", quote(text)), "`30s`, `5m`, `1h30m` or `7d`")
+        fault(
+            Code::Duration,
+            format!("is {}, which is no duration", quote(text)),
+            "`30s`, `5m`, `1h30m` or `7d`",
+        )
     };
     let (mut rest, mut total, mut units) = (text, 0_u64, &DURATION_UNITS[..]);
     while !rest.is_empty() {
@@ -92,7 +96,12 @@ pub(super) fn show_duration(duration: Duration) -> String {
 pub(super) fn bytes(text: &str) -> Read<u64> {
     let wrong = |nearest: Option<String>| {
         let why = format!("is {}, which is no size", quote(text));
-        Err(Fault { code: Code::Size, why, expected: "a number and `KB`, `MB`, `GB`, `TB`, `KiB`, `MiB`, `GiB` or `TiB`".into(), nearest })
+        Err(Fault {
+            code: Code::Size,
+            why,
+            expected: "a number and `KB`, `MB`, `GB`, `TB`, `KiB`, `MiB`, `GiB` or `TiB`".into(),
+            nearest,
+        })
     };
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let Ok(number) = text[..digits].parse::<u64>() else { return wrong(None) };
@@ -168,7 +177,11 @@ pub(super) fn moment(text: &str) -> Read<Timestamp> {
 pub(super) fn decimal(text: &str) -> Read<Decimal> {
     match text.parse::<Decimal>() {
         Ok(number) if !number.is_negative() => Ok(number),
-        _ => fault(Code::Number, format!("is {}", quote(text)), "a number that is not below zero, such as `1000` or `0.5`"),
+        _ => fault(
+            Code::Number,
+            format!("is {}", quote(text)),
+            "a number that is not below zero, such as `1000` or `0.5`",
+        ),
     }
 }
 
@@ -221,7 +234,8 @@ pub(super) fn id(text: &str) -> Read<String> {
 /// Reads text for people.
 pub(super) fn text(text: &str, most: usize) -> Read<String> {
     if text.trim().is_empty() || text.len() > most || text.chars().any(char::is_control) {
-        let why = if text.trim().is_empty() { "is empty text".to_owned() } else { format!("is {}", quote(text)) };
+        let why =
+            if text.trim().is_empty() { "is empty text".to_owned() } else { format!("is {}", quote(text)) };
         return fault(Code::Text, why, format!("1 to {most} bytes of text without control characters"));
     }
     Ok(text.to_owned())
@@ -234,10 +248,14 @@ mod tests {
 
     #[test]
     fn quantities_have_units() {
-        for (text, millis) in [("30s", 30_000), ("5m", 300_000), ("1h30m", 5_400_000), ("7d", 604_800_000), ("250ms", 250)] {
+        for (text, millis) in
+            [("30s", 30_000), ("5m", 300_000), ("1h30m", 5_400_000), ("7d", 604_800_000), ("250ms", 250)]
+        {
             assert_eq!(duration(text).ok(), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "30", "s", "5 m", "1m1h", "1s1s", "-1s", "1.5h", "0s", "367d", "99999999999999999999s"] {
+        for text in
+            ["", "30", "s", "5 m", "1m1h", "1s1s", "-1s", "1.5h", "0s", "367d", "99999999999999999999s"]
+        {
             assert!(duration(text).is_err(), "{text}");
         }
         for (text, size) in [("10GB", 10_000_000_000), ("1 KiB", 1024), ("17", 17), ("3TiB", 3 << 40)] {
@@ -257,8 +275,14 @@ mod tests {
             assert!(time_of_day(text).is_err(), "{text}");
         }
         assert!(zone("UTC").is_ok() && zone("America/New_York").is_ok());
-        assert_eq!(zone("america/new_york").err().and_then(|fault| fault.nearest).as_deref(), Some("America/New_York"));
-        assert_eq!(zone("Europe/Berlim").err().and_then(|fault| fault.nearest).as_deref(), Some("Europe/Berlin"));
+        assert_eq!(
+            zone("america/new_york").err().and_then(|fault| fault.nearest).as_deref(),
+            Some("America/New_York")
+        );
+        assert_eq!(
+            zone("Europe/Berlim").err().and_then(|fault| fault.nearest).as_deref(),
+            Some("Europe/Berlin")
+        );
         assert_eq!(moment("2027-01-01").ok(), moment("2027-01-01T01:00:00+01:00").ok());
         assert!(moment("tomorrow").is_err());
     }
@@ -266,7 +290,10 @@ mod tests {
     #[test]
     fn names_suggest_their_right_spelling() {
         assert!(name("crypto").is_ok() && id("trading-bot_1.x").is_ok());
-        assert_eq!(name("Crypto Coins").err().and_then(|fault| fault.nearest).as_deref(), Some("crypto-coins"));
+        assert_eq!(
+            name("Crypto Coins").err().and_then(|fault| fault.nearest).as_deref(),
+            Some("crypto-coins")
+        );
         for text in ["", "-x", "a b", "é", &"x".repeat(200)] {
             assert!(name(text).is_err() && id(text).is_err(), "{text}");
         }

@@ -4,6 +4,7 @@ mod archive;
 mod bench;
 mod cat;
 mod check;
+mod explain;
 mod feed;
 mod gaps;
 mod grep;
@@ -30,7 +31,9 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     }
     match cli.command {
         Command::Up(args) => up::run(args, json).await,
-        Command::Check(args) | Command::Env(EnvCommand::Validate(args)) => check::run(&args),
+        Command::Check(args) | Command::Env(EnvCommand::Validate(args)) => check::run(&args).await,
+        Command::Env(EnvCommand::Schema) => explain::schema(),
+        Command::Explain(args) => explain::run(&args),
         Command::Feed(FeedCommand::List { json }) => feed::list(json),
         Command::Sim(args) => sim::run(args).await,
         Command::Tail(args) => tail::run(&args).await,
