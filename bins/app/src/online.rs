@@ -2,6 +2,7 @@
 //!
 //! A list of probes, all of which run at once, each with a deadline. A backend adds its own to [`probes`].
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use ssmd_core::environment::{
-    Code, Environment, FeedSpec, Finding, Place, Secret, SecretSpec, StoreSpec, nearest,
+    Code, Environment, FeedSpec, Finding, Place, Secret, SecretSpec, StoreSpec, SymbolFilters, nearest,
 };
 use ssmd_core::{BoxFuture, Clock, Error, ErrorKind, ObjectPath, PutMode, Result, Store, SystemClock};
-use ssmd_feeds::listing::Listing;
 use ssmd_feeds::{Dialer, OpenContext, Subscriptions};
 
 /// How long one probe may take: a listing of tens of thousands of markets comes in pages.
 const PROBE_WITHIN: Duration = Duration::from_secs(60);
-/// How many symbols that are not listed are told of one feed; the document has more problems than anybody reads then.
-const NOT_LISTED_MAX: usize = 100;
 
 /// What a probe found: lines about what is well, and what is not.
 pub(crate) type Answer = (Vec<String>, Vec<Finding>);
@@ -72,41 +70,37 @@ fn probes<'e>(environment: &'e Environment, clock: &Arc<dyn Clock>) -> Result<Ve
 
 /// Whether the venue lists what the document names.
 async fn venue(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Answer {
-    let listing = async {
-        let tls = ssmd_feeds::tls::client_config(None)?;
-        let context = OpenContext {
-            dial: Arc::new(Dialer::new(Arc::clone(&tls), spec.allow_plaintext)),
-            tls,
-            clock: Arc::clone(&clock),
-            subscriptions: Subscriptions::default(),
-        };
-        let ask = (ssmd_feeds::venue(&spec.name)?.listing)(spec, &context)?;
-        ask().await
-    };
-    match listing.await {
-        Ok(listing) => listed(spec, &listing, &clock),
+    match listed(spec, clock).await {
+        Ok(answer) => answer,
         Err(error) => (Vec::new(), vec![silent(spec, &in_a_line(&error))]),
     }
 }
 
-fn listed(spec: &FeedSpec, listing: &Listing, clock: &Arc<dyn Clock>) -> Answer {
-    let names: std::collections::BTreeSet<_> =
-        listing.listed.iter().map(|listed| listed.symbol.as_str()).collect();
+async fn listed(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Result<Answer> {
+    let tls = ssmd_feeds::tls::client_config(None)?;
+    let context = OpenContext {
+        dial: Arc::new(Dialer::new(Arc::clone(&tls), spec.allow_plaintext)),
+        tls,
+        clock: Arc::clone(&clock),
+        subscriptions: Subscriptions::default(),
+    };
+    let listing = (ssmd_feeds::venue(&spec.name)?.listing)(spec, &context)?().await?;
+    let names: BTreeSet<_> = listing.listed.iter().map(|listed| listed.symbol.as_str()).collect();
     let (mut found, mut findings) = (0, Vec::new());
     for (at, text) in spec.symbols.iter().enumerate() {
-        let (meant, what) = if text.contains('*') {
-            let fitting = listing.select(std::slice::from_ref(text), &spec.filters, clock.now());
-            (fitting.map_or(0, |symbols| symbols.len()), "nothing that fits")
-        } else {
-            (usize::from(names.contains(text.as_str())), "symbol")
+        let pattern = text.contains('*');
+        let meant = match pattern {
+            true => listing.select(std::slice::from_ref(text), &spec.filters, clock.now())?.len(),
+            false if names.contains(text.as_str()) => 1,
+            false => usize::from(stands_for_another(spec, text, &context).await?),
         };
         found += meant;
-        if meant == 0 && findings.len() < NOT_LISTED_MAX {
+        if meant == 0 {
             findings.push(Finding {
                 code: Code::NotListed,
-                message: match what {
-                    "symbol" => format!("symbol `{text}` is not available on feed `{}`", spec.name),
-                    _ => format!("feed `{}` lists nothing that fits `{text}` and the filters", spec.name),
+                message: match pattern {
+                    true => format!("feed `{}` lists nothing that fits `{text}` and the filters", spec.name),
+                    false => format!("symbol `{text}` is not available on feed `{}`", spec.name),
                 },
                 places: symbol_places(spec, at),
                 expected: Some(format!("one of the {} symbols that the venue lists", names.len())),
@@ -116,7 +110,22 @@ fn listed(spec: &FeedSpec, listing: &Listing, clock: &Arc<dyn Clock>) -> Answer 
     }
     let line =
         format!("feed {}: the venue lists {} symbols, {found} of them are wanted", spec.name, names.len());
-    (if findings.is_empty() { vec![line] } else { Vec::new() }, findings)
+    Ok((if findings.is_empty() { vec![line] } else { Vec::new() }, findings))
+}
+
+/// Whether a name that is no listed symbol is the venue's name for some, as a market's is for its tokens: then the
+/// feed wants those instead. What the venue does not know is wanted as it is written, or is an error.
+async fn stands_for_another(spec: &FeedSpec, text: &str, context: &OpenContext) -> Result<bool> {
+    let alone =
+        FeedSpec { symbols: vec![text.to_owned()], filters: SymbolFilters::default(), ..spec.clone() };
+    match ssmd_feeds::open(&alone, context)?.universe().await {
+        Ok(wanted) => {
+            let symbols = wanted.0.iter().filter_map(|topic| topic.symbol.as_ref());
+            Ok(symbols.into_iter().any(|symbol| symbol.as_str() != text))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Where an item of a feed's symbols may stand, in the forms that documents have.
