@@ -37,7 +37,8 @@ pub(super) fn read(
     for section in lines.iter().filter(|section| section.has("name") || section.has("type")) {
         clients.define(section, log);
     }
-    let mut universe = Universe::new(feeds);
+    // Of thousands of symbols it is not made for nobody.
+    let mut universe = Universe::new(if lines.is_empty() { &[] } else { feeds });
     let lines = lines.iter().filter_map(|section| {
         let client_id = clients.known(section, log);
         let line = Line { section, declared };

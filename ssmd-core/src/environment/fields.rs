@@ -148,7 +148,7 @@ pub const FIELDS: &[Field] = &[
     field(FEED, "enabled", Type::Truth).or("`true`").says("false", "Whether it is recorded."),
     field(FEED, "channels", Type::ListOf(&Type::Channel)).or("the venue's start").says(
         "[trade, \"book:25\", \"ticker:bbo\"]",
-        "What to subscribe to: the venue's names, each with the venue's option behind a colon where it takes one. `[\"*\"]` means every channel, each with its default option. Without it: what `ssmd up` without a document subscribes to.",
+        "What to subscribe to: the venue's names, each with the venue's option behind a colon where it takes one. `[\"*\"]` means every channel, each with its default option. Without it: the venue's start, for Kraken `ticker`, `trade` and `book`.",
     ),
     field(FEED, "symbols", SYMBOL_CHOICE).says(
         "[\"BTC/USD\", \"ETH/*\"]",

@@ -228,7 +228,8 @@ fn here(node: &Node<'_>, expected: &str, shown: &str, log: &mut Log<'_>) -> Opti
     }
     if let Value::Map(entries) = &node.value
         && let [(key, value)] = entries.as_slice()
-        && let Some(text) = value.text().filter(|text| !text.trim().is_empty() && !text.contains('\0'))
+        && let Some(text) =
+            value.text().filter(|text| !text.trim().is_empty() && !text.chars().any(char::is_control))
     {
         match key.text.as_ref() {
             "env" if !text.contains('=') => return Some(Secret::Env(text.to_owned())),

@@ -19,6 +19,9 @@ use super::values::{self, Fault, Read};
 use super::vocabulary::{nearest, one_of};
 use crate::{Decimal, Timestamp};
 
+/// The longest name of a label, in bytes: YAML ends a key without quotes at 1024 characters.
+const NAME_BYTES_MAX: usize = 128;
+
 /// A map whose keys have been checked.
 pub(super) struct Section<'n, 't> {
     entries: &'n [(Key<'t>, Node<'t>)],
@@ -290,6 +293,8 @@ impl<'n, 't> Section<'n, 't> {
         let mut texts = BTreeMap::new();
         for (name, node) in map(node, &self.shown(key), log).unwrap_or_default() {
             let shown = format!("{} of {}", quote(&name.text), self.shown(key));
+            let named = values::text(&name.text, NAME_BYTES_MAX);
+            reported(named, &name.node(), &format!("a name in {}", self.shown(key)), log);
             let read = text(node, &shown, log).map(|text| values::text(text, *most));
             if let Some(text) = read.and_then(|read| reported(read, node, &shown, log)) {
                 texts.insert(name.text.clone().into_owned(), text);

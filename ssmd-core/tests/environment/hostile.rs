@@ -20,6 +20,9 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| format!("# a comment with a
 /// A load, or problems that name a line inside the document and print as text.
 pub(crate) fn answered(text: &[u8]) -> Result<Environment, Problems> {
     let answer = parse(text);
+    if let Ok(environment) = &answer {
+        crate::load::same(environment);
+    }
     if let Err(problems) = &answer {
         assert!(!problems.problems.is_empty());
         let shown = String::from_utf8_lossy(text).replace("\r\n", "\n").replace('\r', "\n");

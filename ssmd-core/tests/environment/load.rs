@@ -143,7 +143,8 @@ fn what_is_not_built_yet_is_read_and_does_not_start() {
 /// An environment that says something of everything.
 pub(crate) const FULL: &str = include_str!("../../testdata/environment/full.yaml");
 
-fn same(environment: &Environment) {
+/// Holds an environment against the document that is made of it.
+pub(crate) fn same(environment: &Environment) {
     let text = environment.document().to_string();
     let mut again = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
     let mut sorted = environment.clone();
