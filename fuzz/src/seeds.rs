@@ -87,6 +87,8 @@ pub fn environments() -> Vec<Vec<u8>> {
     let mut cases = texts(&[
         "apiVersion: ssmd/v1\nkind: Environment\nmetadata: { name: dev }\nspec:\n  feeds:\n    kraken:\n      channels: [book:25, trade]\n      symbols: [BTC/USD]\n",
         "apiVersion: ssmd/v1\nkind: Environment\nmetadata:\n  name: dev\nspec:\n  journal: local\n  store: \"file:./a\"\n  feeds:\n    kraken:\n      channels: [\"*\"]\n      symbols: [\"*/USD\"]\n      depth: 10\n      url: ws://127.0.0.1:9/\n",
+        include_str!("../../ssmd-core/testdata/environment/full.yaml"),
+        include_str!("../../ssmd-core/testdata/environment/given/kraken.yaml"),
         "a: &a [*a, *a]\nb: {? x : y}\n--- !!binary x\n",
         "spec: {feeds: {kraken: {symbols: [\"\\u0000\", 'é', |\n  x\n]}}}",
     ]);

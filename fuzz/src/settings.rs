@@ -18,6 +18,9 @@ pub(crate) fn environment(case: &[u8]) {
             for feed in &environment.feeds {
                 assert!(words.feed(feed.name.as_str()).is_some(), "a feed that nobody knows");
             }
+            let document = environment.document().to_string();
+            let again = Environment::parse(document.as_bytes(), "again.yaml", &words);
+            assert_eq!(again.expect("it was written").hash(), environment.hash(), "{document}");
             return;
         }
         Err(problems) => problems,

@@ -20,15 +20,10 @@ use tokio::sync::watch;
 
 fn spec(url: Option<String>, channels: &[&str], symbols: &[&str]) -> FeedSpec {
     FeedSpec {
-        keys: Default::default(),
-        name: "kraken".parse().unwrap(),
         url,
-        rest: None,
         channels: channels.iter().map(|channel| channel.parse().unwrap()).collect(),
         symbols: symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
-        depth: None,
-        allow_plaintext: false,
-        filters: Default::default(),
+        ..FeedSpec::new("kraken".parse().unwrap())
     }
 }
 

@@ -10,7 +10,8 @@ use crate::output::Stopped;
 /// Reads the document, or gives the built-in environment where none is named.
 ///
 /// # Errors
-/// Every problem of the document at once; `NotFound` for a file that is not there.
+/// Every problem of the document at once, also all that it asks for and is not built yet; `NotFound` for a file
+/// that is not there.
 pub(crate) fn load(path: Option<&Path>) -> Result<Environment, Stopped> {
     let words = ssmd_feeds::vocabulary();
     let Some(path) = path else {
@@ -21,5 +22,5 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Environment, Stopped> {
             .with("file", path.display())
             .hint("name the document with -c FILE; `ssmd check FILE` says what is wrong with it")
     })?;
-    Ok(Environment::parse(&text, &path.display().to_string(), &words)?)
+    Ok(Environment::check(&text, &path.display().to_string(), &words)?.to_start()?)
 }

@@ -8,6 +8,7 @@ mod blast;
 mod decode;
 mod dialers;
 mod durable;
+mod environment;
 mod figure;
 mod ground;
 mod market;
@@ -30,6 +31,7 @@ type Run = for<'a> fn(&'a Ground) -> BoxFuture<'a, Result<Vec<Figure>>>;
 /// Every row, in the order in which they run.
 const ROWS: [(&str, Run); 7] = [
     ("decode", |ground| Box::pin(decode::run(ground))),
+    ("environment", |ground| Box::pin(environment::run(ground))),
     ("receive", |ground| Box::pin(receive::run(ground))),
     ("dialers", |ground| Box::pin(dialers::run(ground))),
     ("durable", |ground| Box::pin(durable::run(ground))),

@@ -5,6 +5,7 @@ mod bench;
 mod books;
 mod cat;
 mod check;
+mod explain;
 mod feed;
 mod gaps;
 mod grep;
@@ -31,7 +32,9 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     }
     match cli.command {
         Command::Up(args) => up::run(args, json).await,
-        Command::Check(args) | Command::Env(EnvCommand::Validate(args)) => check::run(&args),
+        Command::Check(args) | Command::Env(EnvCommand::Validate(args)) => check::run(&args).await,
+        Command::Env(EnvCommand::Schema) => explain::schema(),
+        Command::Explain(args) => explain::run(&args),
         Command::Feed(FeedCommand::List { json }) => feed::list(json),
         Command::Feed(FeedCommand::Show(args)) => feed::show(&args).await,
         Command::Sim(args) => sim::run(args).await,

@@ -142,15 +142,11 @@ async fn truth(plan: &Plan, url: &str, clock: &Arc<dyn Clock>) -> Vec<Value> {
 async fn capture(plan: &Plan, url: String, folder: &Path, clock: &Arc<dyn Clock>) -> FeedName {
     let name: FeedName = plan.venue.name.parse().unwrap();
     let spec = FeedSpec {
-        name: name.clone(),
         url: Some(url),
-        rest: None,
         channels: ["book", "trade", "ticker"].map(|channel| channel.parse().unwrap()).to_vec(),
         symbols: plan.symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
         depth: plan.venue.has_depths.then_some(plan.depth),
-        allow_plaintext: false,
-        filters: Default::default(),
-        keys: BTreeMap::new(),
+        ..FeedSpec::new(name.clone())
     };
     let tls = ssmd_feeds::tls::client_config(None).unwrap();
     let subscriptions = Subscriptions::default();

@@ -14,8 +14,10 @@ use crate::rig::{Running, free_port, json, output, run, ssmd, store_of, text_of,
 const COMMANDS: [&str; 19] = [
     "up",
     "check",
+    "explain",
     "env",
     "env validate",
+    "env schema",
     "feed",
     "feed list",
     "feed show",
@@ -174,6 +176,7 @@ fn every_json_field_is_documented_and_every_documented_one_is_there() {
     for (section, values) in [
         ("A status", of(&["up", "--sim", "--for", "1s", "--data", &recorded, "--json"])),
         ("A checked document", checked.to_vec()),
+        ("An explanation", of(&["explain", "E0203", "--json"])),
         ("A feed", of(&["feed", "list", "--json"])),
         ("A day", of(&["ls", "--store", &store, "--json"])),
         ("A segment", of(&[&["ls", "--store", &store], &day[..]].concat())),

@@ -5,6 +5,7 @@
 mod books;
 mod cli;
 mod connects;
+mod environment;
 mod metrics;
 mod restart;
 mod rig;
