@@ -169,6 +169,7 @@ pub fn commits() -> Vec<Vec<u8>> {
         removed: Vec::new(),
         lost: Vec::new(),
         coverage,
+        environments: Vec::new(),
         checkpoint: None,
     };
     let first = commit.encode().expect("it is small");
@@ -176,6 +177,10 @@ pub fn commits() -> Vec<Vec<u8>> {
     commit.previous = Some(commit.reference(&first).expect("it has a path"));
     commit.removed.push(object.path.clone());
     commit.lost.push(lost);
+    commit.environments.push(ssmd_storage::commit::InForce {
+        path: "environments/dev/0000000000000000001-0123456789abcdef.json".to_owned(),
+        sha256: "00".repeat(32),
+    });
     let checkpoint = ssmd_storage::commit::Checkpoint { objects: vec![object], lost: vec![lost] };
     commit.checkpoint = Some(checkpoint);
     let second = commit.encode().expect("it is small");

@@ -1,6 +1,6 @@
 //! Puts sealed segments and commits into a store, so that a crash, a lost answer or a rival changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use ssmd_core::{Timestamp, metrics};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::Chain;
-use crate::commit::Lost;
+use crate::commit::{InForce, Lost, Object};
+use crate::environments::{self, History, Recorded};
 use crate::layout::sha256;
 use crate::pack::Step;
 
@@ -42,6 +43,15 @@ pub struct Publisher {
     metrics: Metrics,
     stop: CancellationToken,
     chains: BTreeMap<Origin, Chain>,
+    environments: Option<Environments>,
+}
+
+/// The environments that a recorder keeps beside its logs.
+struct Environments {
+    recorded: Arc<dyn Store>,
+    history: History,
+    /// Those that are known to be in the archive.
+    copied: BTreeSet<ObjectPath>,
 }
 
 impl Publisher {
@@ -53,7 +63,14 @@ impl Publisher {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Self {
-        Self { feed, store, clock, metrics, stop, chains: BTreeMap::new() }
+        Self { feed, store, clock, metrics, stop, chains: BTreeMap::new(), environments: None }
+    }
+
+    /// Copies what a recorder applies, from where it `recorded` it, and names in each commit what held.
+    pub fn with_environments(mut self, recorded: Arc<dyn Store>) -> Self {
+        let (history, copied) = (History::default(), BTreeSet::new());
+        self.environments = Some(Environments { recorded, history, copied });
+        self
     }
 
     /// Loads the chains of these origins as they are in the store now. Others are not looked at, so damage to the
@@ -110,9 +127,10 @@ impl Publisher {
             Step::Lost(origin, first, last) => (origin, vec![], vec![Lost { first, last, noticed: now }]),
         };
         let entries = added.iter().map(|object| object.entries).sum();
+        let environments = self.in_force(&added).await?;
         let feed = &self.feed;
         let chain = self.chains.entry(origin).or_insert_with(|| Chain::empty(feed.clone(), origin));
-        let next = chain.next(added, vec![], lost, now)?;
+        let next = chain.next(added, vec![], lost, environments, now)?;
         let digest = sha256(&next.bytes);
         if !self.create(&next.path, next.bytes.clone(), &digest).await? {
             self.count_error("conflict");
@@ -125,6 +143,27 @@ impl Publisher {
         };
         chain.force(next.commit, &next.bytes)?;
         Ok(Published::Committed { through: chain.position() })
+    }
+
+    /// Copies the environments that the archive does not have yet, and names those under which these objects were
+    /// received. Tries again for as long as it takes.
+    async fn in_force(&mut self, added: &[Object]) -> Result<Vec<InForce>> {
+        let mut attempts = Attempts::default();
+        loop {
+            let Some(environments) = &mut self.environments else { return Ok(Vec::new()) };
+            match environments.copy(&*self.store).await {
+                Ok(()) => break,
+                Err(error) => self.wait(&mut attempts, error).await?,
+            }
+        }
+        let history = self.environments.iter().map(|environments| &environments.history);
+        let held = history.flat_map(|history| {
+            added.iter().flat_map(|object| history.between(object.earliest, object.latest))
+        });
+        let mut named: Vec<_> = held.map(Recorded::named).collect();
+        named.sort();
+        named.dedup();
+        Ok(named)
     }
 
     /// Counts one error of this type.
@@ -184,6 +223,19 @@ impl Publisher {
     pub fn show_lag(&self, oldest: Option<Timestamp>) {
         let lag = oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
         self.metrics.gauge(&metrics::ARCHIVER_LAG, &[self.feed.as_str()]).set(lag.as_secs_f64());
+    }
+}
+
+impl Environments {
+    async fn copy(&mut self, to: &dyn Store) -> Result<()> {
+        self.history.refresh(&*self.recorded).await?;
+        for recorded in self.history.versions() {
+            if !self.copied.contains(&recorded.path) {
+                environments::copy(recorded, to).await?;
+                self.copied.insert(recorded.path.clone());
+            }
+        }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@
 //! A document is read in three steps, each of which finds all it can: the bytes (`source`), the YAML (`tree`),
 //! the meaning (`read`). All problems come at once, each with its [`Code`], its place and what was expected.
 
+mod canonical;
 mod codes;
 mod feed;
 mod node;
