@@ -17,6 +17,7 @@ use ssmd_core::{
 
 use crate::commit::{InForce, is_whole, seal};
 use crate::layout::{ENVIRONMENTS, environment_path, sha256};
+use crate::verify::is_damage;
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -172,7 +173,7 @@ impl History {
             }
             match fetch(store, &path).await {
                 Ok(recorded) => self.add(recorded),
-                Err(error) if error.kind().is_transient() => return Err(error),
+                Err(error) if !is_damage(error.kind()) => return Err(error),
                 Err(error) => {
                     // What is declared must not keep from recording; `ssmd verify` tells it for as long as it lasts.
                     tracing::error!(report = error.report(), "a version of the environment is damaged");

@@ -135,7 +135,7 @@ async fn follow(
 }
 
 /// Whether an error says something about the archive, and not about the way to it.
-fn is_damage(kind: ErrorKind) -> bool {
+pub(crate) fn is_damage(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::NotFound)
 }
 
