@@ -147,6 +147,9 @@ pub struct Daemon {
     /// The environment document; without it: live Kraken BTC/USD and ETH/USD.
     #[arg(short = 'c', long, value_name = "FILE", env = "SSMD_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Apply an edited document only when told: SIGHUP, `ssmd env apply`.
+    #[arg(long)]
+    pub no_watch: bool,
     /// The folder for log, store and control socket. Paths of the document that lie in ./ssmd-data move with it.
     #[arg(long, value_name = "DIR", default_value = "./ssmd-data", env = "SSMD_DATA")]
     pub data: PathBuf,

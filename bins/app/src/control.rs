@@ -15,10 +15,11 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::reload::{Answer, Apply};
 use crate::status::Status;
 
-/// The longest request, in bytes.
-const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+/// The longest request, in bytes: one with a document of 10 MiB, most of whose characters are not escaped.
+const REQUEST_BYTES_MAX: u64 = 24 * 1024 * 1024;
 /// How long a client may take to send its request, and what runs to answer the first line.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Names of the sockets, by the role of the process that listens.
@@ -41,6 +42,18 @@ pub enum Request {
         feed: String,
         /// The venue's name of the symbol.
         symbol: String,
+    },
+    /// Reads the document again and does what it says; one line: an [`Answer`].
+    Apply {
+        /// Says only what would change.
+        #[serde(default)]
+        dry_run: bool,
+        /// A document to look at instead of the process's own; only with `dry_run`.
+        #[serde(default)]
+        document: Option<String>,
+        /// Does it only if the document has this hash.
+        #[serde(default)]
+        expect: Option<String>,
     },
     /// Drains and stops, as SIGTERM does.
     Stop,
@@ -72,6 +85,11 @@ pub(crate) trait Controlled: Send + Sync {
     /// # Errors
     /// `NotFound` if there is no such feed.
     async fn resync(&self, feed: &str, symbol: Symbol) -> Result<()>;
+    /// Reads the document again and does what it says.
+    ///
+    /// # Errors
+    /// `Unavailable` if the process is stopping.
+    async fn apply(&self, apply: Apply) -> Result<Answer>;
     /// Begins to stop.
     fn stop(&self);
 }
@@ -143,6 +161,7 @@ pub(crate) async fn serve(
 }
 
 async fn answer(socket: UnixStream, what: Arc<dyn Controlled>) -> Result<()> {
+    let user = socket.peer_cred().ok().map(|peer| peer.uid());
     let (read, mut write) = socket.into_split();
     let mut line = String::new();
     let mut read = BufReader::new(read.take(REQUEST_BYTES_MAX));
@@ -160,6 +179,10 @@ async fn answer(socket: UnixStream, what: Arc<dyn Controlled>) -> Result<()> {
                 what.resync(&feed, symbol).await.map(|()| json_line(&serde_json::json!({ "ok": true })))
             }
         },
+        Ok(Request::Apply { dry_run, document, expect }) => {
+            let apply = Apply { document, expect, dry_run, user };
+            what.apply(apply).await.map(|answer| json_line(&answer))
+        }
         Ok(Request::Tail { filter }) => match tail(what.as_ref(), &filter, &mut write).await {
             Ok(()) => return Ok(()),
             Err(error) => Err(error),

@@ -12,7 +12,6 @@ use crate::output::Stopped;
 /// # Errors
 /// Every problem of the document at once; `NotFound` for a file that is not there.
 pub(crate) fn load(path: Option<&Path>) -> Result<Environment, Stopped> {
-    let words = ssmd_feeds::vocabulary();
     let Some(path) = path else {
         return Ok(Environment::builtin(&ssmd_feeds::kraken::WORDS)?);
     };
@@ -21,5 +20,13 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Environment, Stopped> {
             .with("file", path.display())
             .hint("name the document with -c FILE; `ssmd check FILE` says what is wrong with it")
     })?;
-    Ok(Environment::parse(&text, &path.display().to_string(), &words)?)
+    parse(&text, &path.display().to_string())
+}
+
+/// Reads a document's text; `name` is what messages call it.
+///
+/// # Errors
+/// Every problem of the document at once.
+pub(crate) fn parse(text: &[u8], name: &str) -> Result<Environment, Stopped> {
+    Ok(Environment::parse(text, name, &ssmd_feeds::vocabulary())?)
 }

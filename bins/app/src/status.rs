@@ -3,17 +3,36 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
-use ssmd_core::Timestamp;
+use ssmd_core::{FeedName, Result, Timestamp};
+use ssmd_transport::log;
+
+use crate::folder::Folder;
+use crate::reload::VersionStatus;
 
 /// One process. Fields are only ever added.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// `up`, `connector` or `archiver`.
+    /// `up`, `connector` or `archiver`; `none` for what files tell where nothing runs.
     pub role: String,
     /// The version of ssmd.
     pub version: String,
     /// The environment's name.
     pub environment: String,
+    /// The version of the environment that runs; null for an archiver, which runs that of the recorder beside it.
+    #[serde(default)]
+    pub environment_version: Option<VersionStatus>,
+    /// The document that it was started with, and reads again; null without one.
+    #[serde(default)]
+    pub document: Option<String>,
+    /// Why the document as it is now is not what runs.
+    #[serde(default)]
+    pub document_refused: Option<String>,
+    /// Whether it does all that it should.
+    #[serde(default)]
+    pub healthy: bool,
+    /// If it does not, why.
+    #[serde(default)]
+    pub problems: Vec<String>,
     /// When it started, ns since the epoch.
     pub started: Timestamp,
     /// Seconds since then.
@@ -46,8 +65,14 @@ pub struct FeedStatus {
     pub frames_per_second: f64,
     /// Known holes since the start.
     pub gaps: u64,
+    /// Those of them that were found today, UTC.
+    #[serde(default)]
+    pub gaps_today: u64,
     /// Frames that a full log did not take; each stretch is a gap.
     pub overflowed: u64,
+    /// Topics that are wanted; null while the venue has not said what is meant.
+    #[serde(default)]
+    pub subscriptions_wanted: Option<u64>,
     /// Topics that are wanted and not confirmed by the venue.
     pub subscriptions_missing: u64,
     /// What the venue refused, with its words.
@@ -70,6 +95,9 @@ pub struct FeedStatus {
     pub log_bytes: u64,
     /// Seconds from the receipt of the last frame to its being durable.
     pub lag_seconds: f64,
+    /// Age in seconds of the oldest durable entry that no commit covers.
+    #[serde(default)]
+    pub archive_lag_seconds: f64,
     /// Objects written to the archive since the start.
     pub objects: u64,
     /// Bytes written to the archive since the start, compressed.
@@ -78,7 +106,56 @@ pub struct FeedStatus {
     pub commits: u64,
 }
 
+/// A recorder whose disk is slower than this cannot keep up.
+const LAG_SECONDS_MAX: f64 = 5.0;
+/// An archive that is further behind than this does not do its work; a segment is sealed long before.
+const ARCHIVE_LAG_SECONDS_MAX: f64 = 15.0 * 60.0;
+
 impl FeedStatus {
+    /// A feed of which nothing is known.
+    pub(crate) fn named(feed: &FeedName) -> Self {
+        Self { feed: feed.to_string(), ..Self::default() }
+    }
+
+    /// What the files of a log tell, while another process writes it or nobody.
+    ///
+    /// # Errors
+    /// As for [`log::inspect`].
+    pub(crate) fn of_log(folder: &Folder, feed: &FeedName) -> Result<Self> {
+        let inspection = log::inspect(&folder.log(feed))?;
+        Ok(Self {
+            durable: inspection.durable,
+            archived: inspection.covered,
+            log_bytes: inspection.bytes,
+            ..Self::named(feed)
+        })
+    }
+
+    /// What a process of this role does not do for the feed that it should.
+    fn problems(&self, role: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut problem = |is: bool, what: String| {
+            if is {
+                problems.push(format!("{}: {what}", self.feed));
+            }
+        };
+        if role != "archiver" {
+            problem(self.sessions == 0, "no connection".to_owned());
+            problem(self.subscriptions_wanted.is_none(), "the venue has not said what there is".to_owned());
+            let refused = self.refused.len() as u64;
+            let missing = self.subscriptions_missing.saturating_sub(refused);
+            problem(missing > 0, format!("{} not confirmed", plural(missing, "subscription")));
+            problem(refused > 0, format!("{} refused by the venue", plural(refused, "subscription")));
+            let lag = self.lag_seconds;
+            problem(lag > LAG_SECONDS_MAX, format!("frames are durable only {lag:.0} s after their receipt"));
+        }
+        if role != "connector" {
+            let lag = self.archive_lag_seconds;
+            problem(lag > ARCHIVE_LAG_SECONDS_MAX, format!("the archive is {lag:.0} s behind"));
+        }
+        problems
+    }
+
     /// Whether everything that is durable is archived.
     pub fn is_archived(&self) -> bool {
         self.archived >= self.durable
@@ -96,6 +173,12 @@ impl FeedStatus {
                 self.lag_seconds * 1000.0,
             ));
             lines.push(self.quality());
+            lines.push(format!(
+                "{} gap{} today; log {}",
+                grouped(self.gaps_today),
+                if self.gaps_today == 1 { "" } else { "s" },
+                bytes(self.log_bytes)
+            ));
         }
         if role != "connector" {
             lines.push(format!(
@@ -132,6 +215,18 @@ impl FeedStatus {
 }
 
 impl Status {
+    /// Says whether everything is as it should be. What is stopping has other duties.
+    pub(crate) fn judge(&mut self) {
+        self.problems.clear();
+        if !self.stopping {
+            self.problems.extend(self.feeds.iter().flat_map(|feed| feed.problems(&self.role)));
+        }
+        if self.document_refused.is_some() {
+            self.problems.push("the document as it is now is not what runs".to_owned());
+        }
+        self.healthy = self.problems.is_empty();
+    }
+
     /// How long it has run, as hours, minutes and seconds.
     pub fn uptime(&self) -> String {
         let seconds = self.seconds as u64;

@@ -173,6 +173,7 @@ mod tests {
             listen: None,
             store: "file:store".into(),
             feeds: vec![feed],
+            ..Status::default()
         };
         let mut terminal = Terminal::new(TestBackend::new(width, 6)).unwrap();
         terminal.draw(|frame| draw(frame, &status, &[1, 5, 3], false)).unwrap();
