@@ -144,7 +144,8 @@ mod tests {
     use super::*;
 
     fn environment(name: &str, rest: &str) -> Environment {
-        let text = format!("apiVersion: ssmd/v1\nkind: Environment\nmetadata: {{ name: {name} }}\nspec: {rest}\n");
+        let text =
+            format!("apiVersion: ssmd/v1\nkind: Environment\nmetadata: {{ name: {name} }}\nspec: {rest}\n");
         Environment::parse(text.as_bytes(), "env.yaml", &ssmd_feeds::vocabulary()).unwrap()
     }
 

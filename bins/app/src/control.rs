@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use ssmd_core::{Delivery, Error, ErrorKind, Filter, Result, Subscription, Symbol, Tasks};
+use ssmd_core::{
+    Clock, Delivery, Error, ErrorKind, Filter, Result, Subscription, Symbol, SystemClock, Tasks,
+};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
@@ -235,4 +237,33 @@ pub(crate) async fn ask(data: &Path, role: &str, request: &Request) -> Result<Li
         .map_err(|cause| Error::new(ErrorKind::Bug, "write control request").because(cause))?;
     send(&mut socket, (line + "\n").as_bytes()).await?;
     Ok(BufReader::new(socket).lines())
+}
+
+/// Sends a request to the process of `role` in the data folder, and gives the one line of its answer.
+///
+/// # Errors
+/// `Unavailable` if no such process runs there; `Timeout` if it does not answer `within` that time; what it refuses.
+pub(crate) async fn ask_one(data: &Path, role: &str, request: &Request, within: Duration) -> Result<String> {
+    let mut lines = ask(data, role, request).await?;
+    let clock = SystemClock::new();
+    let line = tokio::select! {
+        line = lines.next_line() => line,
+        () = clock.sleep(within) => {
+            return Err(Error::new(ErrorKind::Timeout, "ask a running ssmd").with("role", role));
+        }
+    };
+    let line = line.map_err(|cause| Error::io("read control answer", cause))?;
+    let line = line.ok_or_else(|| {
+        Error::new(ErrorKind::Unavailable, "ask a running ssmd").detail("it ended").with("role", role)
+    })?;
+    #[derive(Deserialize)]
+    struct Refused {
+        error: String,
+    }
+    match serde_json::from_str::<Refused>(&line) {
+        Ok(Refused { error }) => {
+            Err(Error::new(ErrorKind::Invalid, "ask a running ssmd").with("role", role).detail(error))
+        }
+        Err(_) => Ok(line),
+    }
 }

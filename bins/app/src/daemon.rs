@@ -20,9 +20,9 @@ use crate::board::Board;
 use crate::cli;
 use crate::connector::Connector;
 use crate::folder::Folder;
+use crate::reload::{Declared, ORDERS_MAX, Order};
 use crate::simulated::Simulate;
 use crate::status::Status;
-use crate::reload::{Declared, ORDERS_MAX, Order};
 use crate::{control, document, http, simulated, view};
 
 mod reconcile;
@@ -184,7 +184,8 @@ impl Parts {
 
     /// Reads the document again when it changes.
     fn watch(&self, plan: &Plan, orders: &mpsc::Sender<Order>, services: &mut Tasks) {
-        let Some(path) = plan.flags.config.as_deref().filter(|_| plan.simulate.is_none() && !plan.once) else {
+        let Some(path) = plan.flags.config.as_deref().filter(|_| plan.simulate.is_none() && !plan.once)
+        else {
             return;
         };
         let path = reconcile::absolute(path);
@@ -198,10 +199,7 @@ impl Parts {
         let changed = move || drop(orders.try_send(Order::Read("file")));
         // It may have changed since it was read to start with.
         changed();
-        services.spawn(
-            "document",
-            document::watch(path, Arc::clone(&self.clock), changed, services.token()),
-        );
+        services.spawn("document", document::watch(path, Arc::clone(&self.clock), changed, services.token()));
     }
 
     /// The log that is written here, or the one that another process writes, once it is there.
@@ -276,12 +274,7 @@ impl Parts {
     }
 
     /// Waits for a reason to stop, and does what it is told meanwhile.
-    async fn wait(
-        &mut self,
-        plan: &Plan,
-        board: &Board,
-        ordered: &mut mpsc::Receiver<Order>,
-    ) -> Result<()> {
+    async fn wait(&mut self, plan: &Plan, board: &Board, ordered: &mut mpsc::Receiver<Order>) -> Result<()> {
         if plan.once {
             return Ok(());
         }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{API_VERSION, Environment, FeedSpec, JOURNAL_DEFAULT, JournalSpec, KIND};
 
 impl Environment {
-    /// The canonical form, ended by a line feed. [`Environment::parse`] reads it back to an equal environment, but
+    /// The canonical form. [`Environment::parse`] reads it back to an equal environment, but
     /// for the order of feeds, channels and symbols, which means nothing.
     pub fn canonical(&self) -> String {
         // Taken apart whole, so that a new field cannot be forgotten here.
@@ -24,7 +24,7 @@ impl Environment {
             "metadata": { "name": name.as_str() },
             "spec": { "feeds": feeds, "journal": JOURNAL_DEFAULT, "store": store.to_string() },
         });
-        format!("{document}\n")
+        document.to_string()
     }
 }
 

@@ -91,6 +91,6 @@ fn what_means_the_same_has_one_canonical_form_which_is_a_document() {
         "{\"apiVersion\":\"ssmd/v1\",\"kind\":\"Environment\",\"metadata\":{\"name\":\"dev\"},\"spec\":{\"feeds\":\
          {\"kraken\":{\"channels\":[\"book\",\"ticker\",\"trade\"],\"depth\":10,\"rest\":\"https://api.kraken.com\",\
          \"symbols\":[\"BTC/USD\",\"ETH/USD\"],\"url\":\"wss://ws.kraken.com/v2\"}},\"journal\":\"local\",\
-         \"store\":\"file:./ssmd-data/store\"}}\n"
+         \"store\":\"file:./ssmd-data/store\"}}"
     );
 }

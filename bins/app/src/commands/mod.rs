@@ -4,6 +4,7 @@ mod archive;
 mod bench;
 mod cat;
 mod check;
+mod declared;
 mod feed;
 mod gaps;
 mod grep;
@@ -11,6 +12,7 @@ mod import;
 mod ls;
 mod replay;
 mod sim;
+mod status;
 mod tail;
 pub(crate) mod up;
 mod verify;
@@ -31,10 +33,13 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Up(args) => up::run(args, json).await,
         Command::Check(args) | Command::Env(EnvCommand::Validate(args)) => check::run(&args),
+        Command::Env(EnvCommand::Apply(args)) => declared::apply(&args).await,
+        Command::Env(EnvCommand::Status(args)) => declared::status(&args).await,
+        Command::Env(EnvCommand::History(args)) => declared::history(&args).await,
         Command::Feed(FeedCommand::List { json }) => feed::list(json),
         Command::Sim(args) => sim::run(args).await,
         Command::Tail(args) => tail::run(&args).await,
-        Command::Status(args) => tail::status(&args).await,
+        Command::Status(args) => status::run(&args).await,
         Command::Ls(args) => ls::run(&args).await,
         Command::Cat(args) => cat::run(&args).await,
         Command::Grep(args) => grep::run(&args).await,

@@ -86,10 +86,8 @@ impl Parts {
         } else if !apply.dry_run && apply.document.is_some() {
             answer.refused.push("only the document that it was started with can be applied".to_owned());
         } else if !apply.dry_run {
-            let applied = apply.user.map_or_else(
-                || document::myself("apply"),
-                |user| document::by_user(user, "apply"),
-            );
+            let applied =
+                apply.user.map_or_else(|| document::myself("apply"), |user| document::by_user(user, "apply"));
             self.apply(declared, applied, &mut answer).await?;
         }
         Ok(answer)
@@ -199,8 +197,7 @@ impl Parts {
     /// Makes the environment durable before it is used. An archiver leaves that to the process that records.
     async fn record(&self, declared: &Environment, applied: Applied) -> Result<()> {
         if self.role != Role::Archiver {
-            let recorded =
-                environments::record(&*self.recorded, declared, applied, self.clock.now()).await?;
+            let recorded = environments::record(&*self.recorded, declared, applied, self.clock.now()).await?;
             self.declared.change(|state| state.version = Some((&recorded).into()));
         }
         Ok(())
