@@ -164,39 +164,36 @@ impl FeedStatus {
     /// What a process of this role does with the feed, for people: what it heard, how good that is, what it archived.
     pub fn lines(&self, role: &str) -> Vec<String> {
         let mut lines = Vec::new();
-        if role != "archiver" {
+        if !matches!(role, "archiver" | "none") {
             lines.push(format!(
-                "{} frames ({}), {:.0}/s, lag {:.1} ms",
+                "{} frames ({}), {:.0}/s, lag {:.1} ms, log {}",
                 grouped(self.frames),
                 bytes(self.bytes),
                 self.frames_per_second,
                 self.lag_seconds * 1000.0,
+                bytes(self.log_bytes),
             ));
             lines.push(self.quality());
-            lines.push(format!(
-                "{} gap{} today; log {}",
-                grouped(self.gaps_today),
-                if self.gaps_today == 1 { "" } else { "s" },
-                bytes(self.log_bytes)
-            ));
         }
         if role != "connector" {
-            lines.push(format!(
-                "archived {} of {} entries in {}",
-                grouped(self.archived),
-                grouped(self.durable),
-                plural(self.commits, "commit"),
-            ));
+            let (archived, durable) = (grouped(self.archived), grouped(self.durable));
+            let mut line = format!("archived {archived} of {durable} entries");
+            if role != "none" {
+                // Writing to a `String` cannot fail.
+                let _ = write!(line, " in {}", plural(self.commits, "commit"));
+            }
+            lines.push(line);
         }
         lines
     }
 
     fn quality(&self) -> String {
         let mut line = format!(
-            "{} books verified, {} failed, {}",
+            "{} books verified, {} failed, {} ({} today)",
             grouped(self.books_verified),
             grouped(self.books_failed),
             plural(self.gaps, "gap"),
+            grouped(self.gaps_today),
         );
         for (count, what) in [
             (self.reconnects, "reconnects"),

@@ -129,8 +129,9 @@ fn print_answer(answer: &Answer, out: &mut Out) -> Result<(), Stopped> {
     let version = answer.version.as_ref().map_or("that of the recorder", |version| version.short());
     out.line(format_args!("{mark} {} runs version {version}", answer.role))?;
     print_changes(&answer.changes, out)?;
-    for line in answer.refused.iter().flat_map(|why| why.lines()) {
-        out.line(format_args!("  ✗ {line}"))?;
+    for why in &answer.refused {
+        let mark = |at| if at == 0 { "✗" } else { " " };
+        why.lines().enumerate().try_for_each(|(at, line)| out.line(format_args!("  {} {line}", mark(at))))?;
     }
     Ok(())
 }

@@ -95,7 +95,7 @@ fn print(status: &Status, out: &mut Out) -> Result<(), Stopped> {
         out.line(format_args!("  environment {short} since {from}, by {} ({})", version.who, version.how))?;
     }
     for feed in &status.feeds {
-        for line in feed.lines(if role == "none" { "archiver" } else { role }) {
+        for line in feed.lines(role) {
             out.line(format_args!("  {}: {line}", feed.feed))?;
         }
         for refused in &feed.refused {

@@ -132,6 +132,9 @@ impl Parts {
         let count = |result| self.metrics.counter(&metrics::RELOADS, &[result]).add(1);
         if answer.applied {
             count("unchanged");
+            if applied.how == "signal" {
+                tracing::info!("what the document says is what runs");
+            }
             self.accepted();
             return Ok(());
         }

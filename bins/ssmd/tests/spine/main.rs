@@ -4,6 +4,7 @@
 
 mod cli;
 mod metrics;
+mod reload;
 mod restart;
 mod rig;
 
