@@ -1,12 +1,12 @@
 //! What differs between the environment that runs and the one that is declared, and whether that can change while it
 //! runs. Pure functions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use ssmd_core::FeedName;
-use ssmd_core::environment::{Environment, FeedSpec};
+use ssmd_core::environment::{Environment, FeedSpec, SymbolDetail};
 
 /// What becomes of a feed, or of a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub enum Action {
     Stop,
     /// Its connections close and open again: a planned gap.
     Reopen,
+    /// The venue is asked anew what is meant.
+    Ask,
     /// A channel or a symbol is subscribed.
     Add,
     /// A channel or a symbol is left.
@@ -41,7 +43,7 @@ pub struct Change {
 impl Change {
     /// Whether something that is heard now would not be heard any more, if only for a moment.
     pub fn is_destructive(&self) -> bool {
-        matches!(self.action, Action::Stop | Action::Reopen | Action::Remove)
+        matches!(self.action, Action::Stop | Action::Reopen | Action::Ask | Action::Remove)
     }
 }
 
@@ -52,6 +54,7 @@ impl fmt::Display for Change {
             (Action::Start, _) => write!(f, "+ {feed}: the feed starts"),
             (Action::Stop, _) => write!(f, "- {feed}: the feed stops"),
             (Action::Reopen, _) => write!(f, "~ {feed}: {what} changes; its connections open anew"),
+            (Action::Ask, _) => write!(f, "~ {feed}: {what} changes; the venue is asked anew what fits"),
             (Action::Add, name) => write!(f, "+ {feed}: {what} {}", name.as_deref().unwrap_or_default()),
             (Action::Remove, name) => write!(f, "- {feed}: {what} {}", name.as_deref().unwrap_or_default()),
         }
@@ -70,48 +73,96 @@ pub(crate) struct Difference {
 impl Difference {
     /// From the environment that runs to the one that is declared.
     pub(crate) fn between(runs: &Environment, declared: &Environment) -> Self {
-        // Taken apart whole, so that a new field cannot be forgotten here.
-        let Environment { name, feeds, journal, store } = declared;
+        // Taken apart whole, so that a new field cannot be forgotten here. What is said about the environment, what is
+        // named by others and what is not built yet changes nothing that runs.
+        let Environment {
+            name,
+            about: _,
+            feeds: _,
+            journal,
+            store,
+            storage,
+            transport,
+            cache,
+            schedule,
+            secrets: _,
+            clients: _,
+            entitlements: _,
+            gateway,
+            alerts: _,
+        } = declared;
         let mut difference = Self::default();
-        difference.fixed("metadata.name", &runs.name, name, "it is part of every subject");
         let moved = "what is recorded already would stay behind";
-        if runs.journal != *journal {
-            difference.refused.push(format!("`spec.journal` cannot change while it runs: {moved}"));
+        let restart = "it is set up at the start";
+        for (key, same, why) in [
+            ("metadata.name", runs.name == *name, "it is part of every subject"),
+            ("spec.journal", runs.journal == *journal, moved),
+            ("spec.store", runs.store == *store, moved),
+            ("spec.storage", runs.storage == *storage, moved),
+            ("spec.transport", runs.transport == *transport, restart),
+            ("spec.cache", runs.cache == *cache, restart),
+            ("spec.schedule", runs.schedule == *schedule, restart),
+            ("spec.gateway", runs.gateway == *gateway, restart),
+        ] {
+            if !same {
+                difference.refused.push(format!("`{key}` cannot change while it runs: {why}"));
+            }
         }
-        difference.fixed("spec.store", &runs.store, store, moved);
-        for spec in feeds {
-            match runs.feeds.iter().find(|feed| feed.name == spec.name) {
+        let recorded =
+            |environment: &'_ Environment, name| environment.enabled().any(|feed| feed.name == name);
+        for spec in declared.enabled() {
+            match runs.enabled().find(|feed| feed.name == spec.name) {
                 Some(before) => difference.feed(before, spec),
                 None => difference.add(&spec.name, Action::Start, "feed", None),
             }
         }
-        for before in &runs.feeds {
-            if !feeds.iter().any(|spec| spec.name == before.name) {
-                difference.add(&before.name, Action::Stop, "feed", None);
-            }
+        for before in runs.enabled().filter(|before| !recorded(declared, before.name.clone())) {
+            difference.add(&before.name, Action::Stop, "feed", None);
         }
         difference
     }
 
-    fn fixed<T: PartialEq + fmt::Display>(&mut self, key: &str, before: &T, after: &T, why: &str) {
-        if before != after {
-            self.refused
-                .push(format!("`{key}` cannot change while it runs, from {before} to {after}: {why}"));
-        }
-    }
-
     fn feed(&mut self, before: &FeedSpec, after: &FeedSpec) {
-        let FeedSpec { name, url, rest, channels, symbols, depth, allow_plaintext, keys } = after;
+        let FeedSpec {
+            name,
+            enabled: _,
+            url,
+            rest,
+            channels,
+            symbols,
+            details,
+            filters,
+            sync,
+            category,
+            shards,
+            redundancy,
+            depth,
+            dialer,
+            allow_plaintext,
+            keys,
+        } = after;
+        let deep = |symbol: &String| {
+            let of = |details: &BTreeMap<String, SymbolDetail>| details.get(symbol).and_then(|of| of.depth);
+            before.symbols.contains(symbol) && of(&before.details) != of(details)
+        };
         let reopens = [
             ("url", before.url != *url),
             ("rest", before.rest != *rest),
-            ("depth", before.depth != *depth),
+            ("depth", before.depth != *depth || symbols.iter().any(deep)),
+            ("sync", before.sync != *sync),
+            ("category", before.category != *category),
+            ("shards", before.shards != *shards),
+            ("redundancy", before.redundancy != *redundancy),
+            ("dialer", before.dialer != *dialer),
             ("allow_plaintext", before.allow_plaintext != *allow_plaintext),
             ("keys", before.keys != *keys),
         ];
         let reopens: Vec<_> = reopens.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect();
         if !reopens.is_empty() {
             self.add(name, Action::Reopen, &reopens.join(", "), None);
+        }
+        if before.filters != *filters {
+            self.add(name, Action::Ask, "filters", None);
         }
         let texts = |channels: &[ssmd_core::Channel]| channels.iter().map(ToString::to_string).collect();
         self.parts(name, "channel", &texts(&before.channels), &texts(channels));
@@ -183,13 +234,16 @@ mod tests {
         );
         let gone = environment("dev", &format!("{{ feeds: {{ {futures} }} }}"));
         assert_eq!(said(&after, &gone), ["- kraken: the feed stops"]);
+        let off = gone.clone().feeds.into_iter().map(|feed| FeedSpec { enabled: false, ..feed }).collect();
+        let off = Environment { feeds: off, ..gone.clone() };
+        assert_eq!(said(&off, &gone), ["+ kraken-futures: the feed starts"]);
+        assert_eq!(said(&gone, &off), ["- kraken-futures: the feed stops"]);
         let moved = environment("prod", &format!("{{ feeds: {{ {futures} }}, store: \"file:/elsewhere\" }}"));
         assert_eq!(
             said(&gone, &moved),
             [
-                "`metadata.name` cannot change while it runs, from dev to prod: it is part of every subject",
-                "`spec.store` cannot change while it runs, from file:./ssmd-data/store to file:/elsewhere: what is \
-                 recorded already would stay behind",
+                "`metadata.name` cannot change while it runs: it is part of every subject",
+                "`spec.store` cannot change while it runs: what is recorded already would stay behind",
             ]
         );
     }

@@ -92,7 +92,12 @@ impl Connector {
             clock,
             metrics,
         };
-        for spec in &environment.feeds {
+        if environment.enabled().next().is_none() {
+            return Err(Error::new(ErrorKind::Invalid, "start recording")
+                .detail("no feed of the environment is enabled")
+                .with("environment", &environment.name));
+        }
+        for spec in environment.enabled() {
             connector.add(spec).await?;
         }
         Ok(connector)
@@ -110,7 +115,7 @@ impl Connector {
         let directory = self.folder.log(&spec.name);
         let log = Log::open(&directory, &spec.name, options, Arc::clone(&self.clock)).await?;
         let journal: Arc<dyn Journal> = Arc::new(log.clone());
-        let capture = self.capture(&feed, changes, &log, &context.subscriptions);
+        let capture = self.capture(spec, &feed, changes, &log, &context.subscriptions);
         let (resync, resyncs) = mpsc::channel(RESYNCS_MAX);
         let position = log.position();
         let transport = Arc::clone(&self.transport);
@@ -150,6 +155,7 @@ impl Connector {
 
     fn capture(
         &self,
+        spec: &FeedSpec,
         feed: &Arc<dyn Feed>,
         changes: watch::Receiver<Arc<dyn Feed>>,
         log: &Log,
@@ -162,6 +168,8 @@ impl Connector {
             index: last.index,
             shown: None,
         };
+        let (clock, journal) = (Arc::clone(&self.clock), Arc::new(log.clone()));
+        let defaults = CaptureOptions::new(Arc::clone(feed), journal, log.origin(), clock);
         Capture::new(CaptureOptions {
             changes: Some(changes),
             next: position.next,
@@ -172,12 +180,8 @@ impl Connector {
             metrics: self.metrics.clone(),
             subscriptions: subscriptions.clone(),
             connects: Some(self.folder.connects(feed.name())),
-            ..CaptureOptions::new(
-                Arc::clone(feed),
-                Arc::new(log.clone()),
-                log.origin(),
-                Arc::clone(&self.clock),
-            )
+            universe_every: defaults.universe_every.filter(|_| spec.sync),
+            ..defaults
         })
     }
 

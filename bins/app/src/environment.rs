@@ -10,7 +10,8 @@ use crate::output::Stopped;
 /// Reads the document, or gives the built-in environment where none is named.
 ///
 /// # Errors
-/// Every problem of the document at once; `NotFound` for a file that is not there.
+/// Every problem of the document at once, also all that it asks for and is not built yet; `NotFound` for a file
+/// that is not there.
 pub(crate) fn load(path: Option<&Path>) -> Result<Environment, Stopped> {
     let Some(path) = path else {
         return Ok(Environment::builtin(&ssmd_feeds::kraken::WORDS)?);
@@ -26,7 +27,7 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Environment, Stopped> {
 /// Reads a document's text; `name` is what messages call it.
 ///
 /// # Errors
-/// Every problem of the document at once.
+/// As for [`load`].
 pub(crate) fn parse(text: &[u8], name: &str) -> Result<Environment, Stopped> {
-    Ok(Environment::parse(text, name, &ssmd_feeds::vocabulary())?)
+    Ok(Environment::check(text, name, &ssmd_feeds::vocabulary())?.to_start()?)
 }

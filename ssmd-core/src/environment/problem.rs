@@ -11,7 +11,7 @@ use crate::{Error, ErrorKind};
 /// How many problems are told one by one; the rest are counted. More than anybody reads.
 pub const PROBLEMS_MAX: usize = 100;
 
-/// Everything that is wrong with one document, in the order of the document. Never empty.
+/// Everything that is wrong with one document, in the order of the document; as an error never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problems {
     /// What the document is called: a path as the user wrote it.
@@ -97,32 +97,58 @@ impl Draft {
 /// Collects the problems of one document.
 pub(super) struct Log<'s> {
     source: &'s Source,
-    problems: Vec<Problem>,
-    omitted: usize,
+    problems: Told,
+    notes: Told,
     hidden: Vec<Span>,
 }
 
-impl<'s> Log<'s> {
-    pub(super) fn new(source: &'s Source) -> Self {
-        Self { source, problems: Vec::new(), omitted: 0, hidden: Vec::new() }
-    }
+/// Problems up to the bound, and how many more there were.
+#[derive(Default)]
+struct Told {
+    problems: Vec<Problem>,
+    omitted: usize,
+}
 
-    pub(super) fn add(&mut self, draft: Draft) {
+impl Told {
+    fn add(&mut self, draft: Draft, source: &Source) {
         if self.problems.len() == PROBLEMS_MAX {
             self.omitted += 1;
             return;
         }
-        let (line, column) = self.source.place(draft.span.start);
+        let (line, column) = source.place(draft.span.start);
         self.problems.push(Problem {
             code: draft.code,
             message: draft.message,
             line,
             column,
-            span: self.source.within(draft.span),
+            span: source.within(draft.span),
             expected: draft.expected,
             nearest: draft.nearest,
             excerpt: Excerpt::default(),
         });
+    }
+
+    fn finish(mut self, source: &Source, hidden: &[Span]) -> Problems {
+        self.problems.sort_by_key(|problem| (problem.span.start, problem.code));
+        for problem in &mut self.problems {
+            problem.excerpt = source.excerpt(problem.span, hidden);
+        }
+        Problems { source: source.name().to_owned(), problems: self.problems, omitted: self.omitted }
+    }
+}
+
+impl<'s> Log<'s> {
+    pub(super) fn new(source: &'s Source) -> Self {
+        Self { source, problems: Told::default(), notes: Told::default(), hidden: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, draft: Draft) {
+        self.problems.add(draft, self.source);
+    }
+
+    /// What is right and not built yet.
+    pub(super) fn note(&mut self, draft: Draft) {
+        self.notes.add(draft, self.source);
     }
 
     /// Keeps a stretch of the document out of every line that is shown: it may be a secret.
@@ -136,15 +162,15 @@ impl<'s> Log<'s> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.problems.is_empty()
+        self.problems.problems.is_empty()
     }
 
-    pub(super) fn into_problems(mut self) -> Problems {
-        self.problems.sort_by_key(|problem| (problem.span.start, problem.code));
-        for problem in &mut self.problems {
-            problem.excerpt = self.source.excerpt(problem.span, &self.hidden);
-        }
-        Problems { source: self.source.name().to_owned(), problems: self.problems, omitted: self.omitted }
+    pub(super) fn into_problems(self) -> Problems {
+        self.problems.finish(self.source, &self.hidden)
+    }
+
+    pub(super) fn into_notes(self) -> Problems {
+        self.notes.finish(self.source, &self.hidden)
     }
 }
 

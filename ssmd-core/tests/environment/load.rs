@@ -81,7 +81,7 @@ fn what_means_the_same_has_one_canonical_form_which_is_a_document() {
     .unwrap();
     let other = parse(feed(&format!(
         r#"kalshi: {{ symbols: ["*"], channels: [trade], {keys}, allow_plaintext: false }}, # The same.
-           kraken: {{ url: "ws://127.0.0.1:1/v2", depth: 10, symbols: ["Ä\"é😀", "B/USD"], channels: [trade, "book:25"] }}"#
+           kraken: {{ url: "ws://127.0.0.1:1/v2", depth: 10, symbols: [B/USD, "Ä\"é😀"], channels: ["book:25", trade] }}"#
     )));
     let canonical = one.canonical();
     assert_eq!(other.unwrap().canonical(), canonical);
@@ -89,8 +89,7 @@ fn what_means_the_same_has_one_canonical_form_which_is_a_document() {
     assert_eq!(
         parse(LEAST).unwrap().canonical(),
         "{\"apiVersion\":\"ssmd/v1\",\"kind\":\"Environment\",\"metadata\":{\"name\":\"dev\"},\"spec\":{\"feeds\":\
-         {\"kraken\":{\"channels\":[\"book\",\"ticker\",\"trade\"],\"depth\":10,\"rest\":\"https://api.kraken.com\",\
-         \"symbols\":[\"BTC/USD\",\"ETH/USD\"],\"url\":\"wss://ws.kraken.com/v2\"}},\"journal\":\"local\",\
-         \"store\":\"file:./ssmd-data/store\"}}"
+         {\"kraken\":{\"channels\":[\"ticker\",\"trade\",\"book\"],\"depth\":10,\"rest\":\"https://api.kraken.com\",\
+         \"symbols\":[\"BTC/USD\",\"ETH/USD\"],\"url\":\"wss://ws.kraken.com/v2\"}}}}"
     );
 }

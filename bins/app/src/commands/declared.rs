@@ -312,7 +312,8 @@ fn print_history(history: &History, out: &mut Out) -> Result<(), Stopped> {
             version.environment, version.valid_from, version.who, version.how
         ))?;
         // One that an earlier ssmd wrote may say what this one does not know any more; then it is only listed.
-        let declared = environment::parse(version.document.as_bytes(), recorded.path.as_str()).ok();
+        let text = version.document.as_bytes();
+        let declared = Environment::parse(text, recorded.path.as_str(), &ssmd_feeds::vocabulary()).ok();
         if let (Some(before), Some(declared)) = (&before, &declared) {
             print_changes(&Difference::between(before, declared).changes, out)?;
         }

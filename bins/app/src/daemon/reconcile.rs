@@ -116,15 +116,17 @@ impl Parts {
     /// Says what differs, and what cannot be done about it.
     fn look(&self, declared: &Environment, answer: &mut Answer) {
         let difference = Difference::between(&self.environment, declared);
-        let canonical = declared.canonical();
-        answer.sha256 = Some(ssmd_storage::layout::sha256(canonical.as_bytes()));
+        answer.sha256 = Some(declared.hash());
         answer.refused.extend(difference.refused.iter().cloned());
         if let Some(connector) = &self.connector {
-            let impossible = declared.feeds.iter().filter_map(|spec| connector.check(spec).err());
+            let impossible = declared.enabled().filter_map(|spec| connector.check(spec).err());
             answer.refused.extend(impossible.map(|error| error.report()));
+            if declared.enabled().next().is_none() {
+                answer.refused.push("no feed of the environment is enabled".to_owned());
+            }
         }
         answer.changes = difference.changes;
-        answer.applied = self.environment.canonical() == canonical;
+        answer.applied = answer.refused.is_empty() && self.environment.hash() == declared.hash();
     }
 
     /// Makes what is declared run, unless something speaks against it.
@@ -180,6 +182,7 @@ impl Parts {
         }
         let mut wants = difference.feeds(Action::Add);
         wants.extend(difference.feeds(Action::Remove));
+        wants.extend(difference.feeds(Action::Ask));
         wants.retain(|feed| !reopened.contains(feed));
         if let Some(connector) = &self.connector {
             // Each was opened once to see whether it can be.
@@ -225,7 +228,12 @@ impl Parts {
         }
         let journal = self.journal(&spec.name);
         if let Some(archivers) = &mut self.archivers {
+            // There is one already for a feed that was disabled before the start.
+            let rest = archivers.remove(&spec.name).await;
             archivers.archive(&spec.name, journal);
+            if let Err(error) = rest {
+                tracing::error!(feed = %spec.name, report = error.report(), "what was left did not get archived");
+            }
         }
         Ok(())
     }
