@@ -175,8 +175,7 @@ impl History {
                 Ok(recorded) => self.add(recorded),
                 Err(error) if !is_damage(error.kind()) => return Err(error),
                 Err(error) => {
-                    // What is declared must not keep from recording; `ssmd verify` tells it for as long as it lasts.
-                    tracing::error!(report = error.report(), "a version of the environment is damaged");
+                    tell_damage(&error);
                     self.known.insert(path);
                 }
             }
@@ -246,13 +245,12 @@ pub async fn record(
     applied: Applied,
     now: Timestamp,
 ) -> Result<Recorded> {
-    let history = History::load(store).await?;
     let document = environment.canonical();
     let digest = sha256(document.as_bytes());
     let mut valid_from = now;
-    if let Some(current) = history.current() {
+    if let Some(current) = current(store).await? {
         if current.version.sha256 == digest {
-            return Ok(current.clone());
+            return Ok(current);
         }
         // A clock that was set back does not change the order of what happened.
         let after = Timestamp::from_nanos(current.version.valid_from.nanos().saturating_add(1));
@@ -272,6 +270,67 @@ pub async fn record(
     })?;
     store.put(&recorded.path, recorded.bytes.clone(), PutMode::Create).await?;
     Ok(recorded)
+}
+
+/// The version that holds until another is applied. Reads one object, however many there are, unless it is damaged.
+///
+/// # Errors
+/// The store's own.
+pub async fn current(store: &dyn Store) -> Result<Option<Recorded>> {
+    let mut paths = list(store).await?;
+    // The moment is the beginning of the name, with all its digits.
+    paths.sort_by(|a, b| file_name(a).cmp(file_name(b)));
+    while let Some(path) = paths.pop() {
+        match fetch(store, &path).await {
+            Ok(recorded) => return Ok(Some(recorded)),
+            Err(error) if !is_damage(error.kind()) => return Err(error),
+            Err(error) => tell_damage(&error),
+        }
+    }
+    Ok(None)
+}
+
+fn file_name(path: &ObjectPath) -> &str {
+    path.as_str().rsplit('/').next().unwrap_or_default()
+}
+
+/// What is declared must not keep from recording; `ssmd verify` tells it for as long as it lasts.
+fn tell_damage(error: &Error) {
+    tracing::error!(report = error.report(), "a version of the environment is damaged");
+}
+
+/// Where versions held, without what they say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timeline {
+    held: BTreeMap<(Timestamp, ObjectPath), InForce>,
+    known: BTreeSet<ObjectPath>,
+}
+
+impl Timeline {
+    /// Reads the versions that are new in `from`, and copies those that are not in `to`.
+    pub(crate) async fn follow(&mut self, from: &dyn Store, to: &dyn Store) -> Result<()> {
+        let new: Vec<_> = list(from).await?.into_iter().filter(|path| !self.known.contains(path)).collect();
+        for path in new {
+            match fetch(from, &path).await {
+                Ok(recorded) => {
+                    copy(&recorded, to).await?;
+                    self.held.insert((recorded.version.valid_from, path.clone()), recorded.named());
+                }
+                Err(error) if !is_damage(error.kind()) => return Err(error),
+                Err(error) => tell_damage(&error),
+            }
+            self.known.insert(path);
+        }
+        Ok(())
+    }
+
+    /// Those that held at some moment from `from` to `to`, both included.
+    pub(crate) fn between(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = &InForce> {
+        let before = self.held.iter().rfind(|((valid_from, _), _)| *valid_from <= from);
+        let first = before.map_or(from, |((valid_from, _), _)| *valid_from);
+        let of = self.held.iter().filter(move |((valid_from, _), _)| (first..=to).contains(valid_from));
+        of.map(|(_, named)| named)
+    }
 }
 
 /// Puts a version into another store; what lies there under its name and is another one has been damaged.

@@ -1,6 +1,6 @@
 //! Puts sealed segments and commits into a store, so that a crash, a lost answer or a rival changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chain::Chain;
 use crate::commit::{InForce, Lost, Object};
-use crate::environments::{self, History, Recorded};
+use crate::environments::Timeline;
 use crate::layout::sha256;
 use crate::pack::Step;
 
@@ -49,9 +49,7 @@ pub struct Publisher {
 /// The environments that a recorder keeps beside its logs.
 struct Environments {
     recorded: Arc<dyn Store>,
-    history: History,
-    /// Those that are known to be in the archive.
-    copied: BTreeSet<ObjectPath>,
+    timeline: Timeline,
 }
 
 impl Publisher {
@@ -68,8 +66,7 @@ impl Publisher {
 
     /// Copies what a recorder applies, from where it `recorded` it, and names in each commit what held.
     pub fn with_environments(mut self, recorded: Arc<dyn Store>) -> Self {
-        let (history, copied) = (History::default(), BTreeSet::new());
-        self.environments = Some(Environments { recorded, history, copied });
+        self.environments = Some(Environments { recorded, timeline: Timeline::default() });
         self
     }
 
@@ -151,16 +148,18 @@ impl Publisher {
         let mut attempts = Attempts::default();
         loop {
             let Some(environments) = &mut self.environments else { return Ok(Vec::new()) };
-            match environments.copy(&*self.store).await {
+            match environments.timeline.follow(&*environments.recorded, &*self.store).await {
                 Ok(()) => break,
                 Err(error) => self.wait(&mut attempts, error).await?,
             }
         }
-        let history = self.environments.iter().map(|environments| &environments.history);
-        let held = history.flat_map(|history| {
-            added.iter().flat_map(|object| history.between(object.earliest, object.latest))
-        });
-        let mut named: Vec<_> = held.map(Recorded::named).collect();
+        let timeline = self.environments.iter().map(|environments| &environments.timeline);
+        let mut named: Vec<_> = timeline
+            .flat_map(|timeline| {
+                added.iter().flat_map(|object| timeline.between(object.earliest, object.latest))
+            })
+            .cloned()
+            .collect();
         named.sort();
         named.dedup();
         Ok(named)
@@ -223,19 +222,6 @@ impl Publisher {
     pub fn show_lag(&self, oldest: Option<Timestamp>) {
         let lag = oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
         self.metrics.gauge(&metrics::ARCHIVER_LAG, &[self.feed.as_str()]).set(lag.as_secs_f64());
-    }
-}
-
-impl Environments {
-    async fn copy(&mut self, to: &dyn Store) -> Result<()> {
-        self.history.refresh(&*self.recorded).await?;
-        for recorded in self.history.versions() {
-            if !self.copied.contains(&recorded.path) {
-                environments::copy(recorded, to).await?;
-                self.copied.insert(recorded.path.clone());
-            }
-        }
-        Ok(())
     }
 }
 

@@ -196,12 +196,8 @@ impl Parts {
         if plan.flags.no_watch {
             return;
         }
-        let orders = orders.clone();
-        // When too much waits, the document is read then; it is always its last state that is read.
-        let changed = move || drop(orders.try_send(Order::Read("file")));
-        // It may have changed since it was read to start with.
-        changed();
-        services.spawn("document", document::watch(path, Arc::clone(&self.clock), changed, services.token()));
+        let watched = document::watch(path, Arc::clone(&self.clock), orders.clone(), services.token());
+        services.spawn("document", watched);
     }
 
     /// The log that is written here, or the one that another process writes, once it is there.

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use ssmd_core::{Clock, Result};
 use ssmd_storage::environments::Applied;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::reload::Order;
 
 /// How often the file is looked at. A look costs a few microseconds, sees renames, symbolic links that are switched
 /// and network folders alike, and two of them that agree say that whoever writes has finished.
@@ -42,29 +45,32 @@ impl Seen {
     }
 }
 
-/// Looks at the document until `stop` and calls `changed` each time it has become another one and rests. The first
-/// look is taken before this returns, so a change from now on is seen.
-pub(crate) fn watch(
+/// Looks at the document until `stop` and orders to read it each time it has become another one and rests, and once at
+/// the beginning, since it may have changed since it was read to start with.
+pub(crate) async fn watch(
     path: PathBuf,
     clock: Arc<dyn Clock>,
-    changed: impl Fn() + Send + 'static,
+    orders: mpsc::Sender<Order>,
     stop: CancellationToken,
-) -> impl Future<Output = Result<()>> + Send + 'static {
-    let first = Seen::look(&path);
-    async move {
-        let (mut known, mut before) = (first, first);
-        loop {
-            tokio::select! {
+) -> Result<()> {
+    let (mut known, mut before) = (None, None);
+    loop {
+        let now = Seen::look(&path);
+        if now.is_some() && now != known && now == before {
+            known = now;
+            let told = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                () = clock.sleep(LOOK_EVERY) => {}
-            }
-            let now = Seen::look(&path);
-            if now.is_some() && now != known && now == before {
-                known = now;
-                changed();
-            }
-            before = now;
+                told = orders.send(Order::Read("file")) => told,
+            };
+            // Nobody does anything any more.
+            let Ok(()) = told else { return Ok(()) };
+        }
+        before = now;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            () = clock.sleep(LOOK_EVERY) => {}
         }
     }
 }
@@ -98,8 +104,6 @@ fn user_name(users: &str, id: u32) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use ssmd_core::{ManualClock, Timestamp};
 
     use super::*;
@@ -115,32 +119,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("env.yaml");
         std::fs::write(&path, "one").unwrap();
-        let (clock, told) = (ManualClock::new(Timestamp::from_nanos(0)), Arc::new(AtomicUsize::new(0)));
-        let counted = Arc::clone(&told);
-        let count = move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-        };
+        let clock = ManualClock::new(Timestamp::from_nanos(0));
+        let (orders, mut told) = mpsc::channel(4);
         let stop = CancellationToken::new();
         let mut tasks = ssmd_core::Tasks::new();
-        tasks.spawn("watch", watch(path.clone(), Arc::new(clock.clone()), count, stop.clone()));
-        let look = async || {
+        tasks.spawn("watch", watch(path.clone(), Arc::new(clock.clone()), orders, stop.clone()));
+        let mut count = 0;
+        let mut look = async || {
             settle().await;
             clock.advance(LOOK_EVERY);
             settle().await;
-            told.load(Ordering::Relaxed)
+            count += std::iter::from_fn(|| told.try_recv().ok()).count();
+            count
         };
-        assert_eq!((look().await, look().await), (0, 0));
+        assert_eq!((look().await, look().await), (1, 1));
         // Somebody writes, and goes on writing.
         std::fs::write(&path, "tw").unwrap();
-        assert_eq!(look().await, 0);
+        assert_eq!(look().await, 1);
         std::fs::write(&path, "two").unwrap();
-        assert_eq!((look().await, look().await, look().await), (0, 1, 1));
+        assert_eq!((look().await, look().await, look().await), (1, 2, 2));
         // Somebody moves the old file away, and a moment later the new one into its place.
         std::fs::rename(&path, folder.path().join("old")).unwrap();
-        assert_eq!((look().await, look().await), (1, 1));
+        assert_eq!((look().await, look().await), (2, 2));
         std::fs::write(folder.path().join("new"), "six").unwrap();
         std::fs::rename(folder.path().join("new"), &path).unwrap();
-        assert_eq!((look().await, look().await, look().await), (1, 2, 2));
+        assert_eq!((look().await, look().await, look().await), (2, 3, 3));
         stop.cancel();
         tasks.wait().await.unwrap();
     }

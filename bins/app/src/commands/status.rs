@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use ssmd_core::{Error, ErrorKind, FeedName, Timestamp};
-use ssmd_storage::FileStore;
-use ssmd_storage::environments::History;
+use ssmd_storage::{FileStore, environments};
 
 use crate::cli::Running;
 use crate::control::{self, ANSWER_WITHIN, ROLES, Request};
@@ -66,8 +65,8 @@ async fn from_files(data: &Path) -> Result<Option<Status>, Stopped> {
         return Ok(None);
     }
     feeds.sort_by(|a, b| a.feed.cmp(&b.feed));
-    let history = History::load(&FileStore::open(data)?).await?;
-    let current = history.current();
+    let current = environments::current(&FileStore::open(data)?).await?;
+    let current = current.as_ref();
     Ok(Some(Status {
         role: "none".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

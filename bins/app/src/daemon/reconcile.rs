@@ -50,7 +50,7 @@ impl Parts {
             return Ok(());
         };
         let mut answer = self.answer();
-        match environment::load(Some(&path)) {
+        match load(&path) {
             Ok(declared) => {
                 self.look(&declared, &mut answer);
                 self.apply(declared, document::owner(&path, how), &mut answer).await
@@ -67,7 +67,7 @@ impl Parts {
         let mut answer = self.answer();
         let read = match (&apply.document, self.declared.now().document) {
             (Some(text), _) => environment::parse(text.as_bytes(), "the document"),
-            (None, Some(path)) => environment::load(Some(&path)),
+            (None, Some(path)) => load(&path),
             (None, None) => {
                 answer.refused.push("it was started without a document that it could read again".to_owned());
                 return Ok(answer);
@@ -291,6 +291,11 @@ impl Parts {
         tracing::error!(document, "the document is not applied, what ran before runs on: {why}");
         self.declared.change(|state| state.refused = Some(why));
     }
+}
+
+/// Reads the document. A huge one takes a while, and sockets must not wait for it.
+fn load(path: &Path) -> Result<Environment, Stopped> {
+    tokio::task::block_in_place(|| environment::load(Some(path)))
 }
 
 /// A path as it is from anywhere.
