@@ -245,7 +245,32 @@ pub async fn record(
     applied: Applied,
     now: Timestamp,
 ) -> Result<Recorded> {
-    let document = environment.canonical();
+    hold(store, environment.name.clone(), environment.canonical(), applied, now).await
+}
+
+/// Makes an earlier version hold again, as one more.
+///
+/// # Errors
+/// As for [`record`].
+///
+/// # Cancel safety
+/// As for [`record`].
+pub async fn restore(
+    store: &dyn Store,
+    earlier: &Version,
+    applied: Applied,
+    now: Timestamp,
+) -> Result<Recorded> {
+    hold(store, earlier.environment.clone(), earlier.document.clone(), applied, now).await
+}
+
+async fn hold(
+    store: &dyn Store,
+    environment: EnvironmentName,
+    document: String,
+    applied: Applied,
+    now: Timestamp,
+) -> Result<Recorded> {
     let digest = sha256(document.as_bytes());
     let mut valid_from = now;
     if let Some(current) = current(store).await? {
@@ -260,7 +285,7 @@ pub async fn record(
     let recorded = Recorded::new(Version {
         ssmd: "environment".to_owned(),
         v: VERSION,
-        environment: environment.name.clone(),
+        environment,
         valid_from,
         who: short(applied.who),
         how: short(applied.how),

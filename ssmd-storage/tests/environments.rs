@@ -68,6 +68,10 @@ async fn what_holds_is_recorded_once_and_a_day_knows_what_held_on_it() {
     assert_eq!(history.on(at(0).day()), [&first, &second, &third]);
     assert_eq!(history.on(at(0).day().next()), [&third]);
     assert!(history.on(at(-86_400).day()).is_empty());
+    let applied = Applied { who: "me@here".into(), how: "undo".into() };
+    let fourth = environments::restore(&store, &second.version, applied, at(20)).await.unwrap();
+    assert_eq!((&fourth.version.document, &fourth.version.how[..]), (&second.version.document, "undo"));
+    assert_eq!(environments::current(&store).await.unwrap(), Some(fourth));
     let name = EnvironmentName::new("other").unwrap();
     assert_eq!(history.of(&name).current(), None);
 }

@@ -166,10 +166,9 @@ impl Parts {
             metrics: metrics.clone(),
             started: clock.elapsed(),
         };
-        parts.started(declared, if plan.simulate.is_some() { "start, simulated" } else { "start" }).await?;
         if plan.role != Role::Archiver {
-            let connector = Connector::start(environment, folder, Arc::clone(clock), metrics.clone()).await?;
-            parts.connector = Some(connector);
+            let how = if plan.simulate.is_some() { "start, simulated" } else { "start" };
+            parts.connector = Some(parts.start_connector(declared, how).await?);
         }
         if plan.role != Role::Connector {
             let store = ssmd_storage::open(&spec, std::path::Path::new("."))?;

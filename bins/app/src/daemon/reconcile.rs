@@ -2,6 +2,7 @@
 //! be done changes nothing.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::environment::{Environment, FeedSpec};
@@ -11,6 +12,7 @@ use ssmd_transport::log;
 
 use super::{LOOK_EVERY, Parts, Role};
 use crate::change::{Action, Difference};
+use crate::connector::Connector;
 use crate::document;
 use crate::environment;
 use crate::output::Stopped;
@@ -20,9 +22,18 @@ use crate::reload::{Answer, Apply, Order};
 const LOG_CLOSES_WITHIN: Duration = Duration::from_secs(45);
 
 impl Parts {
-    /// Records the environment that the process starts with.
-    pub(super) async fn started(&mut self, declared: &Environment, how: &str) -> Result<()> {
-        self.record(declared, document::myself(how)).await
+    /// Starts every feed, after what is declared is recorded. If that fails, what held before holds again: another
+    /// process may be recording it.
+    pub(super) async fn start_connector(&self, declared: &Environment, how: &str) -> Result<Connector> {
+        let before = environments::current(&*self.recorded).await?;
+        self.record(declared, document::myself(how)).await?;
+        let (clock, metrics) = (Arc::clone(&self.clock), self.metrics.clone());
+        let started = Connector::start(&self.environment, &self.folder, clock, metrics).await;
+        if let (Err(_), Some(before)) = (&started, before) {
+            let (undo, now) = (document::myself("undo"), self.clock.now());
+            environments::restore(&*self.recorded, &before.version, undo, now).await?;
+        }
+        started
     }
 
     /// Does what it is told.

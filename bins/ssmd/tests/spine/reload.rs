@@ -294,6 +294,54 @@ fn a_bad_edit_changes_nothing_and_says_so() {
 }
 
 #[test]
+fn a_second_recorder_that_is_refused_leaves_the_history_as_it_was() {
+    let world = World::new();
+    world.declare(&["BTC/USD"], &[], "");
+    let connector = world.start("ssmd-connector", &["--no-watch"]);
+    world.until_subscribed("connector", "kraken", 2);
+    world.declare(&["BTC/USD", "ETH/USD"], &[], "");
+    let (ended, said) = world.start("ssmd", &[]).end();
+    assert_eq!(ended.code(), Some(75), "{said}");
+    let history = json(&["env", "history", "--data", &world.data, "--json"]);
+    let rows = history.as_array().unwrap();
+    assert_eq!((rows.len(), &rows[2]["sha256"], &rows[2]["how"]), (3, &rows[0]["sha256"], &"undo".into()));
+    end(connector);
+    world.end();
+}
+
+#[test]
+fn what_runs_is_shown_at_a_glance() {
+    let world = World::new();
+    world.declare(&["BTC/USD"], &["PF_XBTUSD"], "");
+    let up = world.start("ssmd", &[]);
+    world.until("up", "health", |status| status["healthy"] == true);
+    let clock = SystemClock::new();
+    let took = |_| {
+        let before = clock.elapsed();
+        output(0, &["status", "--data", &world.data]);
+        clock.elapsed() - before
+    };
+    let mut times: Vec<_> = (0..9).map(took).collect();
+    times.sort();
+    println!("ssmd status takes {:?}, {:?} in the middle of nine", times[0], times[4]);
+    assert!(times[0] < Duration::from_millis(150), "{times:?}");
+    world.sims.iter().for_each(|sim| sim.signal("STOP"));
+    world.until("up", "the venue hangs", |status| {
+        status["problems"].as_array().unwrap().contains(&"kraken: no connection".into())
+    });
+    let said = output(1, &["status", "--data", &world.data]);
+    assert!(said.contains("✗ kraken: no connection"), "{said}");
+    world.sims.iter().for_each(|sim| sim.signal("CONT"));
+    end(up);
+    let said = output(69, &["status", "--data", &world.data]);
+    assert!(
+        said.contains("nothing runs in this folder") && said.contains("kraken-futures: archived"),
+        "{said}"
+    );
+    world.end();
+}
+
+#[test]
 fn without_watching_changes_wait_for_a_signal_or_for_env_apply() {
     let world = World::new();
     world.declare(&["BTC/USD"], &[], "");
