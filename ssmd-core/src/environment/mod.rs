@@ -13,7 +13,9 @@ mod codes;
 mod document;
 mod feed;
 mod fields;
+mod json_schema;
 mod node;
+mod place;
 mod problem;
 mod read;
 mod schedule;
@@ -35,6 +37,8 @@ use std::time::Duration;
 
 pub use codes::{CODES, Code, Explanation};
 pub use fields::{FIELDS, LATER, Later};
+pub use json_schema::json_schema;
+pub use place::{Finding, Place};
 pub use problem::{PROBLEMS_MAX, Problem, Problems, Span};
 pub use schema::{Field, Type};
 pub use secret::{Secret, SecretText};
@@ -45,7 +49,7 @@ pub use spec::{
     SymbolsSpec, TimeOfDay, TransportSpec, Window,
 };
 pub use tree::NESTING_MAX;
-pub use vocabulary::{ChannelWords, FeedWords, OptionWords, Starter, Vocabulary};
+pub use vocabulary::{ChannelWords, FeedWords, OptionWords, Starter, Vocabulary, nearest};
 
 use crate::{Channel, Decimal, EnvironmentName, Error, ErrorKind, FeedName, Result, Symbol};
 

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 mod docs;
+mod editors;
 mod golden;
 mod hostile;
 mod load;
+mod mutate;
 mod words;

@@ -5,6 +5,7 @@ mod bench;
 mod cat;
 mod check;
 mod declared;
+mod explain;
 mod feed;
 mod gaps;
 mod grep;
@@ -32,10 +33,12 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     }
     match cli.command {
         Command::Up(args) => up::run(args, json).await,
-        Command::Check(args) | Command::Env(EnvCommand::Validate(args)) => check::run(&args),
+        Command::Check(args) | Command::Env(EnvCommand::Validate(args)) => check::run(&args).await,
         Command::Env(EnvCommand::Apply(args)) => declared::apply(&args).await,
         Command::Env(EnvCommand::Status(args)) => declared::status(&args).await,
         Command::Env(EnvCommand::History(args)) => declared::history(&args).await,
+        Command::Env(EnvCommand::Schema) => explain::schema(),
+        Command::Explain(args) => explain::run(&args),
         Command::Feed(FeedCommand::List { json }) => feed::list(json),
         Command::Sim(args) => sim::run(args).await,
         Command::Tail(args) => tail::run(&args).await,

@@ -11,11 +11,13 @@ use tempfile::{TempDir, tempdir};
 use crate::rig::{json, output, run, store_of, text_of};
 
 /// Every command that has a help text of its own.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 22] = [
     "up",
     "check",
+    "explain",
     "env",
     "env validate",
+    "env schema",
     "env apply",
     "env status",
     "env history",
@@ -165,6 +167,7 @@ fn every_json_field_is_documented_and_every_documented_one_is_there() {
         ("A status", of(&["up", "--sim", "--for", "1s", "--data", &recorded, "--json"])),
         ("A version", of(&["env", "history", "--data", &recorded, "--json"])),
         ("A checked document", checked.to_vec()),
+        ("An explanation", of(&["explain", "E0203", "--json"])),
         ("A feed", of(&["feed", "list", "--json"])),
         ("A day", of(&["ls", "--store", &store, "--json"])),
         ("A segment", of(&[&["ls", "--store", &store], &day[..]].concat())),
