@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use ssmd_core::entry::FRAME_BYTES_MAX;
 use ssmd_core::{Day, Entry, EntryId, EntryKind, ErrorKind, FrameKind, Origin, SessionId, Timestamp};
+use ssmd_storage::environments::Version;
 use ssmd_storage::line::{self, Common, LINE_BYTES_MAX};
 use ssmd_storage::play::{self, PLAY_LINE_BYTES_MAX, PlayReader};
 use ssmd_storage::segment::{SEGMENT_BYTES_MAX, SegmentReader};
@@ -23,9 +24,9 @@ const PLAY: Bound = Bound { fixed: 3 * PLAY_LINE_BYTES_MAX + 2 * FRAME_BYTES_MAX
 /// Lines of one play file: unpacked, a small file may be endless.
 const PLAYED_MAX: usize = 10_000;
 
-/// The first byte says whether the hash is made right.
-pub(crate) fn commit(case: &[u8]) {
-    let Some((&repair, bytes)) = case.split_first() else { return };
+/// Bytes whose first one says whether the hash at their end is made right.
+fn sealed(case: &[u8]) -> Option<Vec<u8>> {
+    let (&repair, bytes) = case.split_first()?;
     let mut bytes = bytes.to_vec();
     if repair & 1 == 1 {
         let document = bytes.iter().rposition(|byte| *byte == b'}').unwrap_or(bytes.len());
@@ -33,6 +34,29 @@ pub(crate) fn commit(case: &[u8]) {
         let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         bytes.extend_from_slice(format!(",\"check\":\"{hash}\"}}\n").as_bytes());
     }
+    Some(bytes)
+}
+
+/// The first byte says whether the hash is made right.
+pub(crate) fn version(case: &[u8]) {
+    let Some(bytes) = sealed(case) else { return };
+    match bounded(Bound::PARSER, bytes.len(), || Version::decode(&bytes)) {
+        Ok(version) => {
+            let again = version.encode().expect("it is no longer than it was");
+            assert_eq!(Version::decode(&again).expect("it was one"), version);
+            let path = version.path();
+            assert_eq!(path.is_ok(), version.valid_from.nanos() >= 0, "{path:?}");
+        }
+        Err(error) => assert!(
+            matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported),
+            "a bad version is {error}"
+        ),
+    }
+}
+
+/// The first byte says whether the hash is made right.
+pub(crate) fn commit(case: &[u8]) {
+    let Some(bytes) = sealed(case) else { return };
     let decoded = match bounded(Bound::PARSER, bytes.len(), || Commit::decode(&bytes)) {
         Ok(decoded) => decoded,
         Err(error) => {

@@ -94,6 +94,13 @@ pub static TARGETS: &[Target] = &[
         takes_frames: false,
     },
     Target {
+        name: "version",
+        about: "a version of an environment, with its hash as it comes or made right",
+        run: archive::version,
+        seeds: seeds::versions,
+        takes_frames: false,
+    },
+    Target {
         name: "line",
         about: "a line of a raw segment, and any bytes as the payload of one",
         run: archive::line,

@@ -139,6 +139,25 @@ pub fn log_headers() -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// A version of an environment, whole and with its hash left out.
+pub fn versions() -> Vec<Vec<u8>> {
+    let document = "{\"apiVersion\":\"ssmd/v1\"}".to_owned();
+    let version = ssmd_storage::environments::Version {
+        ssmd: "environment".to_owned(),
+        v: ssmd_storage::environments::VERSION,
+        environment: "dev".parse().expect("it is a name"),
+        valid_from: Timestamp::from_nanos(7),
+        who: "me@here".to_owned(),
+        how: "file".to_owned(),
+        by: "ssmd".to_owned(),
+        sha256: ssmd_storage::layout::sha256(document.as_bytes()),
+        document,
+    };
+    let whole = version.encode().expect("it is small");
+    let document = [&whole[..whole.len() - 77], b"}"].concat();
+    vec![[&[0], whole.as_slice()].concat(), [&[1], document.as_slice()].concat()]
+}
+
 /// A first commit and a later one with everything in it.
 pub fn commits() -> Vec<Vec<u8>> {
     let object = Object {
@@ -171,6 +190,7 @@ pub fn commits() -> Vec<Vec<u8>> {
         removed: Vec::new(),
         lost: Vec::new(),
         coverage,
+        environments: Vec::new(),
         checkpoint: None,
     };
     let first = commit.encode().expect("it is small");
@@ -178,6 +198,10 @@ pub fn commits() -> Vec<Vec<u8>> {
     commit.previous = Some(commit.reference(&first).expect("it has a path"));
     commit.removed.push(object.path.clone());
     commit.lost.push(lost);
+    commit.environments.push(ssmd_storage::commit::InForce {
+        path: "environments/dev/0000000000000000001-0123456789abcdef.json".to_owned(),
+        sha256: "00".repeat(32),
+    });
     let checkpoint = ssmd_storage::commit::Checkpoint { objects: vec![object], lost: vec![lost] };
     commit.checkpoint = Some(checkpoint);
     let second = commit.encode().expect("it is small");

@@ -106,6 +106,10 @@ table! {
         "age in seconds of the oldest durable entry that no commit covers";
     ARCHIVER_ERRORS = Counter "ssmd_archiver_errors_total" ["feed", "error_type"]
         "what went wrong: store, journal, conflict; each is tried again";
+    RELOADS = Counter "ssmd_environment_reloads_total" ["result"]
+        "times the document was read again: applied, unchanged, invalid, refused";
+    DOCUMENT_REFUSED = Gauge "ssmd_environment_document_refused" []
+        "1 while the document is not what runs, because it is wrong or cannot be applied; else 0";
 }
 
 /// The registry of one process. Cheap to clone.

@@ -37,6 +37,9 @@ use writer::Writer;
 pub struct CaptureOptions {
     /// Where frames come from.
     pub feed: Arc<dyn Feed>,
+    /// The same feed as it is declared anew while the capture runs: other symbols or channels, everything else as
+    /// before. What it wants holds at once; sessions and what they carry already stay as they are.
+    pub changes: Option<watch::Receiver<Arc<dyn Feed>>>,
     /// Where they go.
     pub journal: Arc<dyn Journal>,
     /// The log whose numbers are given.
@@ -79,6 +82,7 @@ impl CaptureOptions {
     ) -> Self {
         Self {
             feed,
+            changes: None,
             journal,
             origin,
             next: 1,
@@ -140,7 +144,7 @@ impl Capture {
     /// The journal failed for good, the universe cannot exist as configured, or stopping took too long.
     /// A venue that cannot be reached is no error: it is tried again for as long as it takes.
     pub async fn run(
-        self,
+        mut self,
         stop: CancellationToken,
         mut resync: mpsc::Receiver<Symbol>,
     ) -> Result<CaptureSummary> {
@@ -160,13 +164,28 @@ impl Capture {
     }
 
     /// Asks what is wanted until the venue answers; `None` if it was told to stop before.
-    async fn universe(&self, stop: &CancellationToken) -> Result<Option<Wanted>> {
-        let CaptureOptions { feed, clock, seed, .. } = &self.options;
-        let mut backoff = Backoff::new(*seed);
+    async fn universe(&mut self, stop: &CancellationToken) -> Result<Option<Wanted>> {
+        let mut changes = self.options.changes.take();
+        let asked = self.first_answer(&mut changes, stop).await;
+        self.options.changes = changes;
+        asked
+    }
+
+    async fn first_answer(
+        &mut self,
+        changes: &mut Option<watch::Receiver<Arc<dyn Feed>>>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Wanted>> {
+        let mut backoff = Backoff::new(self.options.seed);
         loop {
+            let CaptureOptions { feed, clock, .. } = &self.options;
             let asked = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(None),
+                changed = shards::changed(changes) => {
+                    self.options.feed = changed;
+                    continue;
+                }
                 asked = feed.universe() => asked,
             };
             let error = match asked {
@@ -179,6 +198,7 @@ impl Capture {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(None),
+                changed = shards::changed(changes) => self.options.feed = changed,
                 () = clock.sleep(wait) => {}
             }
         }
@@ -221,7 +241,8 @@ impl Capture {
             self.options.clock.sleep(STOP_TIME_MAX).await;
         };
         tokio::pin!(late);
-        let mut asked = shards::ask_again(&self.options, shards.jitter());
+        let mut changes = self.options.changes.clone();
+        let mut asked = shards.ask_again();
         let mut first = Ok(());
         loop {
             tokio::select! {
@@ -239,9 +260,10 @@ impl Capture {
                     }
                 },
                 Some(symbol) = resync.recv() => shards.resync(&symbol),
-                wanted = &mut asked => {
-                    shards.keep_up(&wanted, tasks);
-                    asked = shards::ask_again(&self.options, shards.jitter());
+                changed = shards::changed(&mut changes) => asked = shards.change(changed),
+                answer = &mut asked => {
+                    shards.take(&answer, tasks);
+                    asked = shards.ask_again();
                 }
             }
         }

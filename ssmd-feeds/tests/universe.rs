@@ -12,6 +12,7 @@ use common::{Server, manual};
 use ssmd_core::{Clock, Error, ErrorKind, Feed, ManualClock, Result, Wanted};
 use ssmd_feeds::CaptureOptions;
 use ssmd_feeds::ws::Liveness;
+use tokio::sync::watch;
 
 /// What the venue answers, and how often it was asked.
 #[derive(Clone)]
@@ -28,6 +29,11 @@ impl Listing {
 
     fn asked(&self) -> u64 {
         self.0.lock().unwrap().1
+    }
+
+    /// The feed as it is declared now, and where it is declared anew.
+    fn declared(&self, server: &Server) -> (watch::Sender<Arc<dyn Feed>>, watch::Receiver<Arc<dyn Feed>>) {
+        watch::channel(self.feed(server, 100))
     }
 
     fn feed(&self, server: &Server, topics_per_session: usize) -> Arc<dyn Feed> {
@@ -99,5 +105,59 @@ async fn an_answer_that_is_none_or_not_whole_changes_nothing() {
     listing.set(Ok(&["A", "B", "C", "D", "E", "F"]));
     listing.until_asked(&clock).await;
     assert_eq!(peer.hear().await.as_deref(), Some("+trade F"), "nothing else was sent before");
+    tokio::join!(running.stop(), serve(peer));
+}
+
+#[tokio::test]
+async fn what_is_declared_anew_is_wanted_at_once_on_the_same_connection() {
+    let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
+    let (declare, changes) = Listing::new(&["A", "B", "C", "D", "E"]).declared(&server);
+    let options = CaptureOptions {
+        changes: Some(changes.clone()),
+        universe_every: Some(Duration::from_secs(3600)),
+        ..options(changes.borrow().clone(), &journal, Arc::new(clock.clone()))
+    };
+    let running = start(options, Arc::clone(&journal));
+    let mut peer = server.accept().await;
+    for _ in 0..5 {
+        peer.hear().await.unwrap();
+    }
+    // The clock stands still: nothing waits for a time. Less than half of it is no mistake when it is declared.
+    declare.send(Listing::new(&["E", "F"]).feed(&server, 100)).unwrap();
+    let mut heard = Vec::new();
+    for _ in 0..5 {
+        heard.push(peer.hear().await.unwrap());
+    }
+    assert_eq!(heard, ["-trade A", "-trade B", "-trade C", "-trade D", "+trade F"]);
+    assert_eq!(running.status.wanted(), Some(2));
+
+    // While the venue does not say what is meant, what was so stays so; then it is asked what is declared last.
+    let listing = Listing::new(&[]);
+    listing.set(Err(ErrorKind::Unavailable));
+    declare.send(listing.feed(&server, 100)).unwrap();
+    listing.until_asked(&clock).await;
+    assert_eq!(running.status.wanted(), None);
+    declare.send(Listing::new(&["E", "F", "G"]).feed(&server, 100)).unwrap();
+    assert_eq!(peer.hear().await.as_deref(), Some("+trade G"));
+    let ((summary, entries), ()) = tokio::join!(running.stop(), serve(peer));
+    assert_eq!((summary.figures.opened, summary.figures.reconnects), (1, 0));
+    assert!(gaps(&entries).is_empty());
+}
+
+#[tokio::test]
+async fn what_is_declared_before_the_venue_has_answered_is_what_it_is_asked() {
+    let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
+    let listing = Listing::new(&["A"]);
+    listing.set(Err(ErrorKind::Unavailable));
+    let (declare, changes) = listing.declared(&server);
+    let options = CaptureOptions {
+        changes: Some(changes.clone()),
+        ..options(changes.borrow().clone(), &journal, Arc::new(clock.clone()))
+    };
+    let running = start(options, Arc::clone(&journal));
+    listing.until_asked(&clock).await;
+    declare.send(Listing::new(&["B"]).feed(&server, 100)).unwrap();
+    let mut peer = server.accept().await;
+    assert_eq!(peer.hear().await.as_deref(), Some("+trade B"));
     tokio::join!(running.stop(), serve(peer));
 }

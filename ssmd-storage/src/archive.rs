@@ -13,6 +13,7 @@ use ssmd_core::{
 use tokio_util::sync::CancellationToken;
 
 use crate::layout::Compression;
+use crate::object::FileStore;
 use crate::pack::{Packer, Step};
 use crate::publish::{Attempts, Published, Publisher};
 
@@ -31,12 +32,20 @@ pub struct Options {
     pub compression: Compression,
     /// Seals what is open after so long without a new entry: a journal that fell silent is archived too.
     pub idle: Duration,
+    /// The folder in which the recorder keeps the environments it applies (see [`crate::environments`]); without it
+    /// commits name none.
+    pub environments: Option<PathBuf>,
 }
 
 impl Options {
     /// The defaults, with the lock in this folder.
     pub fn new(lock_dir: impl Into<PathBuf>) -> Self {
-        Self { lock_dir: lock_dir.into(), compression: Compression::default(), idle: Duration::from_secs(90) }
+        Self {
+            lock_dir: lock_dir.into(),
+            compression: Compression::default(),
+            idle: Duration::from_secs(90),
+            environments: None,
+        }
     }
 }
 
@@ -84,13 +93,16 @@ impl Archiver {
     /// Dropping the future loses nothing: the next run goes on at the last commit.
     pub async fn run(&self, stop: CancellationToken) -> Result<Summary> {
         let _lock = self.lock()?;
-        let publisher = Publisher::new(
+        let mut publisher = Publisher::new(
             self.feed.clone(),
             self.store.clone(),
             self.clock.clone(),
             self.metrics.clone(),
             stop.clone(),
         );
+        if let Some(folder) = &self.options.environments {
+            publisher = publisher.with_environments(Arc::new(FileStore::open(folder)?));
+        }
         let mut run = Run { archiver: self, publisher, stop, summary: Summary::default() };
         let mut attempts = Attempts::default();
         loop {

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use ssmd_core::{Error, ErrorKind, FeedName, ObjectPath, Origin, Result, Store, Timestamp};
 
 use crate::commit::{
-    CHECKPOINT_EVERY, COMMIT_BYTES_MAX, Checkpoint, Commit, Lost, Object, Previous, VERSION,
+    CHECKPOINT_EVERY, COMMIT_BYTES_MAX, Checkpoint, Commit, InForce, Lost, Object, Previous, VERSION,
 };
 use crate::coverage::Coverage;
 use crate::layout::{COMMITS, commit_path, commits_prefix, parse_commit_path};
@@ -162,7 +162,7 @@ impl Chain {
         self.coverage.last().max(lost).unwrap_or(0)
     }
 
-    /// The next commit, which adds and removes these.
+    /// The next commit, which adds and removes these, received under these environments.
     ///
     /// # Errors
     /// `Bug` if they do not fit what is there.
@@ -171,6 +171,7 @@ impl Chain {
         added: Vec<Object>,
         removed: Vec<String>,
         lost: Vec<Lost>,
+        environments: Vec<InForce>,
         made_at: Timestamp,
     ) -> Result<NextCommit> {
         let mut commit = Commit {
@@ -186,6 +187,7 @@ impl Chain {
             removed,
             lost,
             coverage: Coverage::new(),
+            environments,
             checkpoint: None,
         };
         commit.coverage = self

@@ -47,6 +47,10 @@ pub struct Commit {
     pub lost: Vec<Lost>,
     /// Which numbers the archive holds after this commit.
     pub coverage: Coverage,
+    /// The environments that held while the entries that are added were received, the oldest first. Commits of
+    /// before there were any, and imports, name none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<InForce>,
     /// Every object and every loss after this commit, now and then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Checkpoint>,
@@ -55,6 +59,15 @@ pub struct Commit {
 /// The commit before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Previous {
+    /// Its path.
+    pub path: String,
+    /// The SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// An environment that held, as a version of it (see [`crate::environments`]).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct InForce {
     /// Its path.
     pub path: String,
     /// The SHA-256 of its bytes, in hexadecimal.
@@ -116,13 +129,9 @@ impl Commit {
     /// # Errors
     /// `Invalid` if it would be larger than [`COMMIT_BYTES_MAX`].
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let mut bytes = serde_json::to_vec(self)
+        let bytes = serde_json::to_vec(self)
             .map_err(|cause| Error::new(ErrorKind::Bug, "write commit").because(cause))?;
-        bytes.pop();
-        let check = sha256(&bytes);
-        bytes.extend_from_slice(CHECK);
-        bytes.extend_from_slice(check.as_bytes());
-        bytes.extend_from_slice(CHECK_END);
+        let bytes = seal(bytes);
         if bytes.len() > COMMIT_BYTES_MAX {
             return Err(Error::new(ErrorKind::Invalid, "write commit").with("bytes", bytes.len()));
         }
@@ -188,6 +197,9 @@ impl Commit {
                 return Err(corrupt("an object's figures contradict each other").with("path", &object.path));
             }
         }
+        if self.environments.iter().any(|named| named.path.parse::<ObjectPath>().is_err()) {
+            return Err(corrupt("an environment's path is none").with("n", self.n));
+        }
         if self.lost.iter().any(|lost| lost.first == 0 || lost.last < lost.first) {
             return Err(corrupt("a loss ends before it begins").with("n", self.n));
         }
@@ -199,7 +211,18 @@ impl Commit {
 const CHECK: &[u8] = b",\"check\":\"";
 const CHECK_END: &[u8] = b"\"}\n";
 
-fn is_whole(bytes: &[u8]) -> bool {
+/// Ends a JSON object with the hash of its bytes.
+pub(crate) fn seal(mut object: Vec<u8>) -> Vec<u8> {
+    object.pop();
+    let check = sha256(&object);
+    object.extend_from_slice(CHECK);
+    object.extend_from_slice(check.as_bytes());
+    object.extend_from_slice(CHECK_END);
+    object
+}
+
+/// Whether the bytes are those that [`seal`] gave.
+pub(crate) fn is_whole(bytes: &[u8]) -> bool {
     let end = CHECK.len() + 64 + CHECK_END.len();
     let Some((document, tail)) = bytes.len().checked_sub(end).map(|at| bytes.split_at(at)) else {
         return false;

@@ -1,12 +1,14 @@
 //! What lives under which path. Names are functions of content, so a repeat finds what it made before.
 
 use sha2::{Digest, Sha256};
-use ssmd_core::{Day, Error, FeedName, ObjectPath, Origin, Result, Timestamp};
+use ssmd_core::{Day, EnvironmentName, Error, FeedName, ObjectPath, Origin, Result, Timestamp};
 
 /// The folder of raw segments.
 pub const RAW: &str = "raw";
 /// The folder of commits.
 pub const COMMITS: &str = "commits";
+/// The folder of environments as they were applied.
+pub const ENVIRONMENTS: &str = "environments";
 
 /// How a segment is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,17 @@ pub fn commit_path(origin: Origin, n: u64) -> Result<ObjectPath> {
 /// Never for an origin: it is safe in paths.
 pub fn commits_prefix(origin: Origin) -> Result<ObjectPath> {
     format!("{COMMITS}/{origin}").parse()
+}
+
+/// `environments/{name}/{valid_from}-{sha256}.json`, with nanoseconds of nineteen digits so that names sort, and
+/// sixteen digits of the hash of the document.
+///
+/// # Errors
+/// `Invalid` for a moment before 1970 or a hash that is none.
+pub fn environment_path(name: &EnvironmentName, valid_from: Timestamp, sha256: &str) -> Result<ObjectPath> {
+    let invalid = || Error::new(ssmd_core::ErrorKind::Invalid, "name environment").with("sha256", sha256);
+    let short = sha256.get(..16).filter(|_| valid_from.nanos() >= 0).ok_or_else(invalid)?;
+    format!("{ENVIRONMENTS}/{name}/{:019}-{short}.json", valid_from.nanos()).parse()
 }
 
 /// The origin and number of a commit's path; `None` for every other path.

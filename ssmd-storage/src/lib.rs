@@ -11,6 +11,7 @@ mod text;
 
 pub mod chain;
 pub mod commit;
+pub mod environments;
 
 pub mod archive;
 pub mod pack;

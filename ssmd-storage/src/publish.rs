@@ -11,7 +11,8 @@ use ssmd_core::{Timestamp, metrics};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::Chain;
-use crate::commit::Lost;
+use crate::commit::{InForce, Lost, Object};
+use crate::environments::Timeline;
 use crate::layout::sha256;
 use crate::pack::Step;
 
@@ -42,6 +43,13 @@ pub struct Publisher {
     metrics: Metrics,
     stop: CancellationToken,
     chains: BTreeMap<Origin, Chain>,
+    environments: Option<Environments>,
+}
+
+/// The environments that a recorder keeps beside its logs.
+struct Environments {
+    recorded: Arc<dyn Store>,
+    timeline: Timeline,
 }
 
 impl Publisher {
@@ -53,7 +61,13 @@ impl Publisher {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Self {
-        Self { feed, store, clock, metrics, stop, chains: BTreeMap::new() }
+        Self { feed, store, clock, metrics, stop, chains: BTreeMap::new(), environments: None }
+    }
+
+    /// Copies what a recorder applies, from where it `recorded` it, and names in each commit what held.
+    pub fn with_environments(mut self, recorded: Arc<dyn Store>) -> Self {
+        self.environments = Some(Environments { recorded, timeline: Timeline::default() });
+        self
     }
 
     /// Loads the chains of these origins as they are in the store now. Others are not looked at, so damage to the
@@ -110,9 +124,10 @@ impl Publisher {
             Step::Lost(origin, first, last) => (origin, vec![], vec![Lost { first, last, noticed: now }]),
         };
         let entries = added.iter().map(|object| object.entries).sum();
+        let environments = self.in_force(&added).await?;
         let feed = &self.feed;
         let chain = self.chains.entry(origin).or_insert_with(|| Chain::empty(feed.clone(), origin));
-        let next = chain.next(added, vec![], lost, now)?;
+        let next = chain.next(added, vec![], lost, environments, now)?;
         let digest = sha256(&next.bytes);
         if !self.create(&next.path, next.bytes.clone(), &digest).await? {
             self.count_error("conflict");
@@ -125,6 +140,29 @@ impl Publisher {
         };
         chain.force(next.commit, &next.bytes)?;
         Ok(Published::Committed { through: chain.position() })
+    }
+
+    /// Copies the environments that the archive does not have yet, and names those under which these objects were
+    /// received. Tries again for as long as it takes.
+    async fn in_force(&mut self, added: &[Object]) -> Result<Vec<InForce>> {
+        let mut attempts = Attempts::default();
+        loop {
+            let Some(environments) = &mut self.environments else { return Ok(Vec::new()) };
+            match environments.timeline.follow(&*environments.recorded, &*self.store).await {
+                Ok(()) => break,
+                Err(error) => self.wait(&mut attempts, error).await?,
+            }
+        }
+        let timeline = self.environments.iter().map(|environments| &environments.timeline);
+        let mut named: Vec<_> = timeline
+            .flat_map(|timeline| {
+                added.iter().flat_map(|object| timeline.between(object.earliest, object.latest))
+            })
+            .cloned()
+            .collect();
+        named.sort();
+        named.dedup();
+        Ok(named)
     }
 
     /// Counts one error of this type.

@@ -1,6 +1,7 @@
 //! Proves an archive: every commit, every object, every line, every session, every book. Damage is reported, and
 //! the proof goes on behind it.
 
+mod environments;
 mod objects;
 mod report;
 mod sessions;
@@ -15,6 +16,7 @@ use crate::chain::{self, Chain};
 use crate::layout::{COMMITS, RAW, parse_commit_path};
 pub use report::{Problem, Report};
 
+use environments::EnvironmentCheck;
 use objects::OriginCheck;
 
 /// Makes the decoder of one session.
@@ -44,9 +46,10 @@ pub async fn verify(
 ) -> Result<Report> {
     let mut report = Report::default();
     let listed = list(&*store, &mut report).await?;
+    let mut declared = EnvironmentCheck::all(&*store, &mut report).await?;
     let mut chains = Vec::new();
     for (origin, last) in listed.commits {
-        let chain = follow(&*store, origin, last, &mut report).await?;
+        let chain = follow(&*store, origin, last, &mut declared, &mut report).await?;
         chains.extend(chain.filter(|chain| feed.is_none_or(|feed| chain.feed == *feed)));
     }
     let of = chains.iter().map(|chain| chain.objects.len() as u64).sum();
@@ -97,7 +100,13 @@ async fn list(store: &dyn Store, report: &mut Report) -> Result<Listed> {
 }
 
 /// Follows the commits of one origin from the first to the last.
-async fn follow(store: &dyn Store, origin: Origin, last: u64, report: &mut Report) -> Result<Option<Chain>> {
+async fn follow(
+    store: &dyn Store,
+    origin: Origin,
+    last: u64,
+    declared: &mut EnvironmentCheck,
+    report: &mut Report,
+) -> Result<Option<Chain>> {
     let mut chain: Option<Chain> = None;
     let mut broken = false;
     for n in 1..=last {
@@ -119,13 +128,14 @@ async fn follow(store: &dyn Store, origin: Origin, last: u64, report: &mut Repor
         for (code, why) in chain.faults(&commit) {
             report.problem(code, why, format!("commits/{origin}/{n:012}.json"));
         }
+        declared.commit(&commit, report);
         chain.force(commit, &bytes)?;
     }
     Ok(chain)
 }
 
 /// Whether an error says something about the archive, and not about the way to it.
-fn is_damage(kind: ErrorKind) -> bool {
+pub(crate) fn is_damage(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::NotFound)
 }
 

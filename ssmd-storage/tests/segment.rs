@@ -101,7 +101,7 @@ fn a_commit_is_the_golden_one() {
     let steps =
         [(first, vec![], vec![]), (vec![object(13, 20)], vec![], vec![lost]), (merged, removed, vec![])];
     for (added, removed, lost) in steps {
-        let mut commit = chain.next(added, removed, lost, made).unwrap().commit;
+        let mut commit = chain.next(added, removed, lost, vec![], made).unwrap().commit;
         commit.by = "ssmd test".to_owned();
         let bytes = commit.encode().unwrap();
         assert_eq!(Commit::decode(&bytes).unwrap(), commit);
@@ -109,13 +109,16 @@ fn a_commit_is_the_golden_one() {
         text.push_str(std::str::from_utf8(&bytes).unwrap());
     }
     check_golden("commits.jsonl", &text);
-    assert!(chain.next(vec![object(5, 6)], vec![], vec![], made).is_err(), "nothing is committed twice");
+    assert!(
+        chain.next(vec![object(5, 6)], vec![], vec![], vec![], made).is_err(),
+        "nothing is committed twice"
+    );
 }
 
 #[test]
 fn commits_of_a_later_ssmd_are_read_or_refused() {
     let chain = Chain::empty(feed(), Origin::from_bytes([1; 16]));
-    let bytes = chain.next(vec![], vec![], vec![], Timestamp::from_nanos(0)).unwrap().bytes;
+    let bytes = chain.next(vec![], vec![], vec![], vec![], Timestamp::from_nanos(0)).unwrap().bytes;
     let text = std::str::from_utf8(&bytes).unwrap();
     let remade = |from: &str, to: &str| {
         let document = text.split(",\"check\"").next().unwrap().replace(from, to);
@@ -134,7 +137,7 @@ async fn checkpoints_shorten_the_way() {
     let mut chain = Chain::empty(feed(), Origin::from_bytes([1; 16]));
     for n in 1..=600u64 {
         let lost = ssmd_storage::commit::Lost { first: n, last: n, noticed: Timestamp::from_nanos(0) };
-        let next = chain.next(vec![], vec![], vec![lost], Timestamp::from_nanos(0)).unwrap();
+        let next = chain.next(vec![], vec![], vec![lost], vec![], Timestamp::from_nanos(0)).unwrap();
         // What lies before the last checkpoint is not read.
         if n >= 512 {
             store.put(&next.path, next.bytes.clone(), PutMode::Create).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ssmd_core::metrics::{self, Counter, Gauge};
@@ -20,11 +20,17 @@ const LAG_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Every feed of an environment, being archived.
 pub(crate) struct Archivers {
-    tasks: Tasks,
-    feeds: BTreeMap<FeedName, Archived>,
+    tasks: BTreeMap<FeedName, Tasks>,
+    shown: Shown,
+    store: Arc<dyn Store>,
+    folder: Folder,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
     failed: Option<Error>,
 }
+
+/// What others see of the feeds, as they come and go.
+pub(crate) type Shown = Arc<Mutex<BTreeMap<FeedName, Archived>>>;
 
 /// One feed, being archived. Cheap to clone.
 #[derive(Clone)]
@@ -41,8 +47,14 @@ pub(crate) struct Archived {
 
 impl Archivers {
     /// No feeds yet.
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { tasks: Tasks::new(), feeds: BTreeMap::new(), clock, failed: None }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        folder: &Folder,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Self {
+        let (tasks, shown, folder) = (BTreeMap::new(), Shown::default(), folder.clone());
+        Self { tasks, shown, store, folder, clock, metrics, failed: None }
     }
 
     /// Archives what the journal holds and will hold, once `open` has it. The log is told what it may forget.
@@ -50,10 +62,8 @@ impl Archivers {
         &mut self,
         feed: &FeedName,
         open: impl Future<Output = Result<Arc<dyn Journal>>> + Send + 'static,
-        store: Arc<dyn Store>,
-        folder: &Folder,
-        metrics: &Metrics,
     ) {
+        let (folder, metrics) = (&self.folder, &self.metrics);
         let (covered, opened) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
         let (seen, directory) = (Arc::clone(&covered), folder.log(feed));
         let covered_to: ssmd_storage::archive::Covered = Arc::new(move |origin, n| {
@@ -71,11 +81,13 @@ impl Archivers {
             bytes: metrics.counter(&metrics::ARCHIVED_BYTES, &["raw"]),
             objects: metrics.counter(&metrics::ARCHIVED_FILES, &["raw"]),
         };
-        self.feeds.insert(feed.clone(), archived);
-        let options = Options::new(folder.path().join("log"));
+        self.feeds().insert(feed.clone(), archived);
+        let mut options = Options::new(folder.path().join("log"));
+        options.environments = Some(folder.path().to_owned());
         let (feed, clock, metrics) = (feed.clone(), Arc::clone(&self.clock), metrics.clone());
-        let stop = self.tasks.token();
-        self.tasks.spawn("archive", async move {
+        let (name, store, mut tasks) = (feed.clone(), Arc::clone(&self.store), Tasks::new());
+        let stop = tasks.token();
+        tasks.spawn("archive", async move {
             let journal = tokio::select! {
                 biased;
                 journal = open => journal?,
@@ -86,11 +98,27 @@ impl Archivers {
                 ssmd_storage::Archiver { feed, journal, store, clock, metrics, options, covered: covered_to };
             archiver.run(stop).await.map(drop)
         });
+        self.tasks.insert(name, tasks);
     }
 
-    /// What is known of each feed.
-    pub(crate) fn feeds(&self) -> BTreeMap<FeedName, Archived> {
-        self.feeds.clone()
+    /// What is known of each feed, as they come and go.
+    pub(crate) fn shown(&self) -> Shown {
+        Arc::clone(&self.shown)
+    }
+
+    fn feeds(&self) -> MutexGuard<'_, BTreeMap<FeedName, Archived>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Archives everything of one feed that is durable now, and leaves it.
+    ///
+    /// # Errors
+    /// Its failure.
+    pub(crate) async fn remove(&mut self, feed: &FeedName) -> Result<()> {
+        let Some(tasks) = self.tasks.remove(feed) else { return Ok(()) };
+        let stopped = tasks.stop(STOPS_WITHIN, Arc::clone(&self.clock)).await;
+        self.feeds().remove(feed);
+        stopped
     }
 
     /// Waits until one failed.
@@ -101,7 +129,10 @@ impl Archivers {
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn wait(&mut self) -> Result<()> {
-        self.tasks.wait().await
+        if self.tasks.is_empty() {
+            return std::future::pending().await;
+        }
+        futures_util::future::try_join_all(self.tasks.values_mut().map(Tasks::wait)).await.map(drop)
     }
 
     /// Keeps a failure that must not stop anything else, for [`Archivers::stop`] to give.
@@ -114,7 +145,9 @@ impl Archivers {
     /// # Errors
     /// The first failure.
     pub(crate) async fn stop(&mut self) -> Result<()> {
-        let stopped = std::mem::take(&mut self.tasks).stop(STOPS_WITHIN, Arc::clone(&self.clock)).await;
+        let tasks = std::mem::take(&mut self.tasks).into_values();
+        let stops = tasks.map(|tasks| tasks.stop(STOPS_WITHIN, Arc::clone(&self.clock)));
+        let stopped = futures_util::future::join_all(stops).await.into_iter().fold(Ok(()), Result::and);
         self.failed.take().map_or(stopped, Err)
     }
 }
@@ -128,7 +161,9 @@ impl Archived {
         status.commits = self.commits.get();
         status.objects = self.objects.get();
         status.archived_bytes = self.bytes.get();
+        status.archive_lag_seconds = self.lag.get();
     }
+
     /// Whether the log is there and its archive up to date; if not, why.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,12 +10,14 @@ use ssmd_core::{
     Clock, Error, ErrorKind, FeedName, Filter, Origin, Result, Subscription, Symbol, Timestamp, Transport,
 };
 use ssmd_transport::log;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::archiver::Archived;
-use crate::connector::Recorded;
+use crate::archiver::{self, Archived};
+use crate::connector::{self, Recorded};
 use crate::control::Controlled;
 use crate::folder::Folder;
+use crate::reload::{Answer, Apply, Declared, Order, State};
 use crate::status::{FeedBook, FeedStatus, Status};
 
 /// Everything that can be seen of a running process.
@@ -24,6 +26,10 @@ pub(crate) struct Board {
     pub role: &'static str,
     /// The environment's name.
     pub environment: String,
+    /// What is declared.
+    pub declared: Declared,
+    /// Where the process is told what to do about its document.
+    pub orders: mpsc::Sender<Order>,
     /// The data folder.
     pub folder: Folder,
     /// The archive, for people.
@@ -35,9 +41,9 @@ pub(crate) struct Board {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is recorded here.
-    pub recorded: Vec<Arc<Recorded>>,
+    pub recorded: connector::Shown,
     /// What is archived here.
-    pub archived: BTreeMap<FeedName, Archived>,
+    pub archived: archiver::Shown,
     /// Where records are told, if anything is decoded here.
     pub transport: Option<Arc<dyn Transport>>,
     /// Stops the process.
@@ -47,30 +53,45 @@ pub(crate) struct Board {
 impl Board {
     /// How everything is doing.
     pub(crate) fn now(&self) -> Status {
-        let mut feeds: Vec<_> = self.recorded.iter().map(|feed| feed.status()).collect();
-        for (name, archived) in &self.archived {
+        let mut feeds: Vec<_> = self.recorded().iter().map(|feed| feed.status()).collect();
+        for (name, archived) in &self.archived() {
             let at = feeds.iter().position(|feed| feed.feed == name.as_str()).unwrap_or_else(|| {
                 feeds.push(self.read_log(name));
                 feeds.len() - 1
             });
             archived.describe(self.origin(name), &mut feeds[at]);
         }
-        Status {
+        let State { document, version, refused } = self.declared.now();
+        let mut status = Status {
             role: self.role.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             environment: self.environment.clone(),
+            environment_version: version,
+            document: document.map(|path| path.display().to_string()),
+            document_refused: refused,
             started: self.started.0,
             seconds: self.clock.elapsed().saturating_sub(self.started.1).as_secs_f64(),
             stopping: self.stop.is_cancelled(),
             listen: self.listen.map(|address| address.to_string()),
             store: self.store.clone(),
             feeds,
-        }
+            ..Status::default()
+        };
+        status.judge();
+        status
+    }
+
+    fn recorded(&self) -> Vec<Arc<Recorded>> {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn archived(&self) -> BTreeMap<FeedName, Archived> {
+        self.archived.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// When something other than a heartbeat last came, over all feeds.
     pub(crate) fn last_activity(&self) -> Option<Duration> {
-        self.recorded.iter().filter_map(|feed| feed.last_activity()).max()
+        self.recorded().iter().filter_map(|feed| feed.last_activity()).max()
     }
 
     /// Whether it does its work; if not, why.
@@ -79,7 +100,7 @@ impl Board {
     /// The reason, for people.
     pub(crate) fn ready(&self) -> std::result::Result<(), String> {
         let silent: Vec<_> = self
-            .recorded
+            .recorded()
             .iter()
             .map(|feed| feed.status())
             .filter(|feed| feed.sessions == 0)
@@ -88,24 +109,19 @@ impl Board {
         if !silent.is_empty() {
             return Err(format!("no connection: {}", silent.join(", ")));
         }
-        self.archived.iter().try_for_each(|(name, archived)| archived.ready(name))
+        self.archived().iter().try_for_each(|(name, archived)| archived.ready(name))
     }
 
     /// Which log is in a feed's folder now.
     fn origin(&self, feed: &FeedName) -> Option<Origin> {
-        let own = self.recorded.iter().find(|recorded| recorded.name() == feed);
+        let own = self.recorded().into_iter().find(|recorded| recorded.name() == feed);
         own.map(|recorded| recorded.log().origin())
             .or_else(|| log::inspect(&self.folder.log(feed)).ok().map(|inspection| inspection.origin))
     }
 
     /// A feed whose log another process writes: only its files tell.
     fn read_log(&self, feed: &FeedName) -> FeedStatus {
-        let mut status = FeedStatus { feed: feed.to_string(), ..FeedStatus::default() };
-        if let Ok(inspection) = log::inspect(&self.folder.log(feed)) {
-            status.durable = inspection.durable;
-            status.log_bytes = inspection.bytes;
-        }
-        status
+        FeedStatus::of_log(&self.folder, feed).unwrap_or_else(|_| FeedStatus::named(feed))
     }
 }
 
@@ -132,8 +148,19 @@ impl Controlled for Board {
     }
 
     async fn resync(&self, feed: &str, symbol: Symbol) -> Result<()> {
-        let found = self.recorded.iter().find(|recorded| recorded.name().as_str() == feed);
+        let found = self.recorded().into_iter().find(|recorded| recorded.name().as_str() == feed);
         found.ok_or_else(|| Error::new(ErrorKind::NotFound, "resync").with("feed", feed))?.resync(symbol)
+    }
+
+    async fn apply(&self, apply: Apply) -> Result<Answer> {
+        let (answer, made) = oneshot::channel();
+        let stopping = || Error::new(ErrorKind::Unavailable, "apply environment").detail("it is stopping");
+        self.orders.send(Order::Apply(apply, answer)).await.map_err(|_| stopping())?;
+        tokio::select! {
+            biased;
+            made = made => made.map_err(|_| stopping()),
+            () = self.stop.cancelled() => Err(stopping()),
+        }
     }
 
     fn stop(&self) {

@@ -9,8 +9,11 @@ use clap_complete::Shell;
 use ssmd_core::{Day, Timestamp};
 
 mod books;
+mod running;
 
 pub use books::{Books, FeedShow};
+use running::{APPLY, HISTORY};
+pub use running::{EnvApply, EnvHistory, Running};
 
 /// Stupid simple market data: records exchange feeds, archives them, proves what it has, and replays it.
 ///
@@ -42,9 +45,9 @@ Examples:
   ssmd up                           live Kraken BTC/USD and ETH/USD
   ssmd up -c environment.yaml --data /srv/ssmd --listen 127.0.0.1:9600
 
-Ctrl-C (SIGTERM, SIGHUP) stops in order: sockets close, what was heard is
-sealed and archived. A second one ends at once; the next start archives the
-rest.";
+An edited document is applied without a restart. Ctrl-C (SIGTERM, a closed
+terminal) stops in order: sockets close, what was heard is sealed and
+archived. A second one ends at once; the next start archives the rest.";
 
 const CHECK: &str = "\
 Examples:
@@ -172,6 +175,9 @@ pub struct Daemon {
     /// The environment document; without it: live Kraken BTC/USD and ETH/USD.
     #[arg(short = 'c', long, value_name = "FILE", env = "SSMD_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Apply an edited document only when told: SIGHUP, `ssmd env apply`.
+    #[arg(long)]
+    pub no_watch: bool,
     /// The folder for log, store and control socket. Paths of the document that lie in ./ssmd-data move with it.
     #[arg(long, value_name = "DIR", default_value = "./ssmd-data", env = "SSMD_DATA")]
     pub data: PathBuf,
@@ -294,6 +300,14 @@ pub enum EnvCommand {
     Validate(Check),
     /// Print the JSON Schema of documents, for editors.
     Schema,
+    /// Make what runs equal to its document, and say what changed; what is destructive only with --yes.
+    #[command(after_help = APPLY)]
+    Apply(EnvApply),
+    /// Compare what is declared with what runs: versions, subscriptions, refusals.
+    Status(Running),
+    /// List the versions of the environment that were applied, or print the one that held.
+    #[command(after_help = HISTORY)]
+    History(EnvHistory),
 }
 
 /// `ssmd feed`.
@@ -345,17 +359,6 @@ pub struct Sim {
     /// After the last played frame: close, drain, write the log, exit 0.
     #[arg(long, requires = "play")]
     pub exit_when_done: bool,
-}
-
-/// What runs in a data folder.
-#[derive(Debug, Args)]
-pub struct Running {
-    /// The folder it was started with.
-    #[arg(long, value_name = "DIR", default_value = "./ssmd-data", env = "SSMD_DATA")]
-    pub data: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `ssmd tail`.
@@ -582,6 +585,12 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     let day = text.parse().map(Day::start);
     day.or_else(|_| text.parse())
         .map_err(|_| "write a UTC day as in 2026-08-01, or a time as in 2026-08-01T12:30:00Z".to_owned())
+}
+
+/// Reads a time with its offset, or a day, which means its last moment in UTC.
+fn moment_of(text: &str) -> Result<Timestamp, String> {
+    let last = |day: Day| Timestamp::from_nanos(day.next().start().nanos() - 1);
+    text.parse().map(last).or_else(|_| moment(text))
 }
 
 /// Reads `30s`, `5m`, `1h30m`, `250ms`.

@@ -31,11 +31,25 @@ const RESYNCS_MAX: usize = 1024;
 
 /// Every feed of an environment, being recorded.
 pub(crate) struct Connector {
-    feeds: Vec<Arc<Recorded>>,
-    captures: Tasks,
-    decoders: Tasks,
+    recordings: Vec<Recording>,
+    shown: Shown,
+    environment: EnvironmentName,
+    folder: Folder,
     transport: Arc<MemoryTransport>,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+/// What others see of the feeds, as they come and go.
+pub(crate) type Shown = Arc<Mutex<Vec<Arc<Recorded>>>>;
+
+/// One feed and what works for it.
+struct Recording {
+    recorded: Arc<Recorded>,
+    context: OpenContext,
+    declare: watch::Sender<Arc<dyn Feed>>,
+    captures: Tasks,
+    decoders: Tasks,
 }
 
 /// One feed, being recorded.
@@ -48,8 +62,17 @@ pub(crate) struct Recorded {
     receive_lag: ReceiveLag,
     resync: mpsc::Sender<Symbol>,
     lag: Gauge,
-    /// Frames received in the last second, as the sampler saw it.
-    rate: Arc<AtomicU64>,
+    missing: Gauge,
+    sampled: Arc<Sampled>,
+}
+
+/// What the sampler saw last.
+#[derive(Default)]
+struct Sampled {
+    /// Frames received in the last second.
+    rate: AtomicU64,
+    /// Gaps before today, UTC.
+    gaps_before: AtomicU64,
 }
 
 impl Connector {
@@ -64,11 +87,13 @@ impl Connector {
         metrics: Metrics,
     ) -> Result<Self> {
         let mut connector = Self {
-            feeds: Vec::new(),
-            captures: Tasks::new(),
-            decoders: Tasks::new(),
+            recordings: Vec::new(),
+            shown: Shown::default(),
+            environment: environment.name.clone(),
+            folder: folder.clone(),
             transport: Arc::new(MemoryTransport::new()),
             clock,
+            metrics,
         };
         if environment.enabled().next().is_none() {
             return Err(Error::new(ErrorKind::Invalid, "start recording")
@@ -76,49 +101,27 @@ impl Connector {
                 .with("environment", &environment.name));
         }
         for spec in environment.enabled() {
-            let recorded = connector.record(&environment.name, spec, folder, &metrics).await?;
-            connector.feeds.push(Arc::new(recorded));
+            connector.add(spec).await?;
         }
         Ok(connector)
     }
 
-    async fn record(
-        &mut self,
-        environment: &EnvironmentName,
-        spec: &FeedSpec,
-        folder: &Folder,
-        metrics: &Metrics,
-    ) -> Result<Recorded> {
-        let (feed, subscriptions) = self.open(spec)?;
+    /// Begins to record one more feed.
+    ///
+    /// # Errors
+    /// As for [`Connector::start`]; then the others go on.
+    pub(crate) async fn add(&mut self, spec: &FeedSpec) -> Result<()> {
+        let context = self.context(spec)?;
+        let feed = ssmd_feeds::open(spec, &context)?;
+        let (declare, changes) = watch::channel(Arc::clone(&feed));
         let options = log::Options::default();
-        let log = Log::open(&folder.log(&spec.name), &spec.name, options, Arc::clone(&self.clock)).await?;
-        let position = log.position();
-        let evidence = |last: log::LastEntry| Evidence {
-            at: last.at,
-            session: last.session,
-            index: last.index,
-            shown: None,
-        };
+        let directory = self.folder.log(&spec.name);
+        let log = Log::open(&directory, &spec.name, options, Arc::clone(&self.clock)).await?;
         let journal: Arc<dyn Journal> = Arc::new(log.clone());
-        let defaults = CaptureOptions::new(
-            Arc::clone(&feed),
-            Arc::clone(&journal),
-            log.origin(),
-            Arc::clone(&self.clock),
-        );
-        let capture = Capture::new(CaptureOptions {
-            next: position.next,
-            next_session: SessionId(position.next_session),
-            day: position.day,
-            last: position.last.map(evidence),
-            last_cause: if position.clean { GapCause::Planned } else { GapCause::Crash },
-            metrics: metrics.clone(),
-            subscriptions,
-            connects: Some(folder.connects(&spec.name)),
-            universe_every: defaults.universe_every.filter(|_| spec.sync),
-            ..defaults
-        });
+        let capture = self.capture(spec, &feed, changes, &log, &context.subscriptions);
         let (resync, resyncs) = mpsc::channel(RESYNCS_MAX);
+        let position = log.position();
+        let transport = Arc::clone(&self.transport);
         let live = Live::new(LiveOptions {
             feed,
             journal,
@@ -126,13 +129,13 @@ impl Connector {
             live: (log.origin(), SessionId(position.next_session)),
             resync: resync.clone(),
             publish: Some((
-                Arc::clone(&self.transport) as Arc<dyn Transport>,
-                messages(environment, &spec.name, Arc::clone(&self.transport)),
+                Arc::clone(&transport) as Arc<dyn Transport>,
+                messages(&self.environment, &spec.name, transport),
             )),
             clock: Arc::clone(&self.clock),
-            metrics: metrics.clone(),
+            metrics: self.metrics.clone(),
         });
-        let recorded = Recorded {
+        let recorded = Arc::new(Recorded {
             name: spec.name.clone(),
             log,
             capture: capture.status(),
@@ -140,43 +143,112 @@ impl Connector {
             books: live.books(),
             receive_lag: live.receive_lag(),
             resync,
-            lag: metrics.gauge(&metrics::LAG, &[spec.name.as_str()]),
-            rate: Arc::default(),
-        };
-        let stop = self.captures.token();
-        self.captures.spawn("capture", async move { capture.run(stop, resyncs).await.map(drop) });
-        self.decoders.spawn("decode", live.run(self.decoders.token()));
-        self.sample(&recorded, folder, metrics);
-        Ok(recorded)
+            lag: self.metrics.gauge(&metrics::LAG, &[spec.name.as_str()]),
+            missing: self.metrics.gauge(&metrics::SUBSCRIPTIONS_MISSING, &[spec.name.as_str()]),
+            sampled: Arc::default(),
+        });
+        let (mut captures, mut decoders) = (Tasks::new(), Tasks::new());
+        let stop = captures.token();
+        captures.spawn("capture", async move { capture.run(stop, resyncs).await.map(drop) });
+        let stop = decoders.token();
+        decoders.spawn("decode", live.run(stop));
+        self.sample(&recorded, &mut decoders);
+        self.recordings.push(Recording { recorded, context, declare, captures, decoders });
+        self.show();
+        Ok(())
     }
 
-    /// The feed, and where its sessions say what they miss.
-    fn open(&self, spec: &FeedSpec) -> Result<(Arc<dyn Feed>, Subscriptions)> {
-        let subscriptions = Subscriptions::default();
+    fn capture(
+        &self,
+        spec: &FeedSpec,
+        feed: &Arc<dyn Feed>,
+        changes: watch::Receiver<Arc<dyn Feed>>,
+        log: &Log,
+        subscriptions: &Subscriptions,
+    ) -> Capture {
+        let position = log.position();
+        let evidence = |last: log::LastEntry| Evidence {
+            at: last.at,
+            session: last.session,
+            index: last.index,
+            shown: None,
+        };
+        let (clock, journal) = (Arc::clone(&self.clock), Arc::new(log.clone()));
+        let defaults = CaptureOptions::new(Arc::clone(feed), journal, log.origin(), clock);
+        Capture::new(CaptureOptions {
+            changes: Some(changes),
+            next: position.next,
+            next_session: SessionId(position.next_session),
+            day: position.day,
+            last: position.last.map(evidence),
+            last_cause: if position.clean { GapCause::Planned } else { GapCause::Crash },
+            metrics: self.metrics.clone(),
+            subscriptions: subscriptions.clone(),
+            connects: Some(self.folder.connects(feed.name())),
+            universe_every: defaults.universe_every.filter(|_| spec.sync),
+            ..defaults
+        })
+    }
+
+    fn context(&self, spec: &FeedSpec) -> Result<OpenContext> {
         let tls = ssmd_feeds::tls::client_config(None)?;
-        let context = OpenContext {
+        Ok(OpenContext {
             dial: Arc::new(Dialer::new(Arc::clone(&tls), spec.allow_plaintext)),
             tls,
             clock: Arc::clone(&self.clock),
-            subscriptions: subscriptions.clone(),
-        };
-        Ok((ssmd_feeds::open(spec, &context)?, subscriptions))
+            subscriptions: Subscriptions::default(),
+        })
+    }
+
+    /// Whether the feed can be opened as it is declared; opens no connection.
+    ///
+    /// # Errors
+    /// What the feed says of its configuration.
+    pub(crate) fn check(&self, spec: &FeedSpec) -> Result<()> {
+        ssmd_feeds::open(spec, &self.context(spec)?).map(drop)
+    }
+
+    /// Lets a feed want other symbols or channels, without touching its connections.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not recorded; what the feed says of its configuration. Then it is as it was.
+    pub(crate) fn want(&self, spec: &FeedSpec) -> Result<()> {
+        let recording = self.recordings.iter().find(|recording| recording.recorded.name == spec.name);
+        let recording = recording
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "change feed").with("feed", &spec.name))?;
+        recording.declare.send_replace(ssmd_feeds::open(spec, &recording.context)?);
+        Ok(())
+    }
+
+    /// Closes one feed's sessions and waits until everything heard is durable and decoded. Its log stays open, and
+    /// must be closed.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(crate) async fn remove(&mut self, feed: &FeedName) -> (Option<Log>, Result<()>) {
+        let at = self.recordings.iter().position(|recording| recording.recorded.name == *feed);
+        let Some(at) = at else { return (None, Ok(())) };
+        let mut recording = self.recordings.remove(at);
+        let stopped = recording.stop(&self.clock).await;
+        self.show();
+        recording.recorded.missing.set(0.0);
+        (Some(recording.recorded.log.clone()), stopped)
     }
 
     /// Looks at what nobody tells, each second.
-    fn sample(&mut self, recorded: &Recorded, folder: &Folder, metrics: &Metrics) {
+    fn sample(&self, recorded: &Recorded, tasks: &mut Tasks) {
         let labels = [recorded.name.as_str()];
         let sampler = Sampler {
             capture: Arc::clone(&recorded.capture),
-            rate: Arc::clone(&recorded.rate),
+            sampled: Arc::clone(&recorded.sampled),
             log: recorded.log.clone(),
-            directory: folder.log(&recorded.name),
-            bytes: metrics.gauge(&metrics::LOG_BYTES, &labels),
-            uncovered: metrics.gauge(&metrics::LOG_UNCOVERED, &labels),
+            directory: self.folder.log(&recorded.name),
+            bytes: self.metrics.gauge(&metrics::LOG_BYTES, &labels),
+            uncovered: self.metrics.gauge(&metrics::LOG_UNCOVERED, &labels),
         };
         let sampler = sampler.run(Arc::clone(&self.clock));
-        let stop = self.decoders.token();
-        self.decoders.spawn("sample", async move {
+        let stop = tasks.token();
+        tasks.spawn("sample", async move {
             tokio::select! {
                 () = stop.cancelled() => Ok(()),
                 never = sampler => match never {},
@@ -184,9 +256,20 @@ impl Connector {
         });
     }
 
-    /// The feeds.
-    pub(crate) fn feeds(&self) -> &[Arc<Recorded>] {
-        &self.feeds
+    fn show(&self) {
+        let feeds = self.recordings.iter().map(|recording| Arc::clone(&recording.recorded)).collect();
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = feeds;
+    }
+
+    /// The feeds as they come and go.
+    pub(crate) fn shown(&self) -> Shown {
+        Arc::clone(&self.shown)
+    }
+
+    /// The log of a feed that is recorded here.
+    pub(crate) fn log(&self, feed: &FeedName) -> Option<Log> {
+        let found = self.recordings.iter().find(|recording| recording.recorded.name == *feed);
+        found.map(|recording| recording.recorded.log.clone())
     }
 
     /// Where records are told as they are decoded, on subjects `{environment}.{feed}.record.{type}.{symbol}`.
@@ -194,7 +277,7 @@ impl Connector {
         Arc::clone(&self.transport) as Arc<dyn Transport>
     }
 
-    /// Waits until a task failed, or every capture has ended by itself.
+    /// Waits until a task failed, or every feed has ended by itself.
     ///
     /// # Errors
     /// The first failure.
@@ -202,11 +285,11 @@ impl Connector {
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn wait(&mut self) -> Result<()> {
-        tokio::select! {
-            biased;
-            decoded = self.decoders.wait() => decoded,
-            captured = self.captures.wait() => captured,
+        if self.recordings.is_empty() {
+            return std::future::pending().await;
         }
+        let feeds = self.recordings.iter_mut().map(Recording::wait);
+        futures_util::future::try_join_all(feeds).await.map(drop)
     }
 
     /// Closes every session, waits until everything heard is durable and decoded. The logs stay open.
@@ -214,11 +297,9 @@ impl Connector {
     /// # Errors
     /// The first failure.
     pub(crate) async fn stop(&mut self) -> Result<()> {
-        let captured =
-            std::mem::take(&mut self.captures).stop(CAPTURE_STOPS_WITHIN, Arc::clone(&self.clock)).await;
-        let decoded =
-            std::mem::take(&mut self.decoders).stop(LIVE_STOPS_WITHIN, Arc::clone(&self.clock)).await;
-        captured.and(decoded)
+        let clock = &self.clock;
+        let stops = self.recordings.iter_mut().map(|recording| recording.stop(clock));
+        futures_util::future::join_all(stops).await.into_iter().fold(Ok(()), Result::and)
     }
 
     /// Closes the logs, so that the next start knows that nothing is missing.
@@ -227,10 +308,26 @@ impl Connector {
     /// The first failure.
     pub(crate) async fn close(&self) -> Result<()> {
         let mut first = Ok(());
-        for feed in &self.feeds {
-            first = first.and(feed.log.close().await);
+        for recording in &self.recordings {
+            first = first.and(recording.recorded.log.close().await);
         }
         first
+    }
+}
+
+impl Recording {
+    async fn wait(&mut self) -> Result<()> {
+        tokio::select! {
+            biased;
+            decoded = self.decoders.wait() => decoded,
+            captured = self.captures.wait() => captured,
+        }
+    }
+
+    async fn stop(&mut self, clock: &Arc<dyn Clock>) -> Result<()> {
+        let (captures, decoders) = (std::mem::take(&mut self.captures), std::mem::take(&mut self.decoders));
+        let captured = captures.stop(CAPTURE_STOPS_WITHIN, Arc::clone(clock)).await;
+        captured.and(decoders.stop(LIVE_STOPS_WITHIN, Arc::clone(clock)).await)
     }
 }
 
@@ -274,9 +371,11 @@ impl Recorded {
             reconnects: figures.reconnects,
             frames: figures.frames,
             bytes: figures.bytes,
-            frames_per_second: self.rate.load(Ordering::Relaxed) as f64,
+            frames_per_second: self.sampled.rate.load(Ordering::Relaxed) as f64,
             gaps: figures.gaps,
+            gaps_today: figures.gaps.saturating_sub(self.sampled.gaps_before.load(Ordering::Relaxed)),
             overflowed: figures.overflowed,
+            subscriptions_wanted: self.capture.wanted().map(|topics| topics as u64),
             subscriptions_missing: missing.topics as u64,
             refused: missing.refused.into_iter().map(|(topic, why)| format!("{topic}: {why}")).collect(),
             records: counts.records,
@@ -296,7 +395,7 @@ impl Recorded {
 /// What looks at a feed each second: how fast frames come, and how large its log is.
 struct Sampler {
     capture: Arc<CaptureStatus>,
-    rate: Arc<AtomicU64>,
+    sampled: Arc<Sampled>,
     log: Log,
     directory: PathBuf,
     bytes: Gauge,
@@ -306,12 +405,18 @@ struct Sampler {
 impl Sampler {
     async fn run(self, clock: Arc<dyn Clock>) -> std::convert::Infallible {
         let (mut at, mut frames) = (clock.elapsed(), self.capture.figures().frames);
+        let mut day = clock.now().day();
         loop {
             self.measure_log();
             clock.sleep(Duration::from_secs(1)).await;
-            let (now, total) = (clock.elapsed(), self.capture.figures().frames);
+            let figures = self.capture.figures();
+            let (now, total, today) = (clock.elapsed(), figures.frames, clock.now().day());
+            if day != today {
+                day = today;
+                self.sampled.gaps_before.store(figures.gaps, Ordering::Relaxed);
+            }
             let seconds = now.saturating_sub(at).as_secs_f64().max(0.001);
-            self.rate.store(((total - frames) as f64 / seconds).round() as u64, Ordering::Relaxed);
+            self.sampled.rate.store(((total - frames) as f64 / seconds).round() as u64, Ordering::Relaxed);
             (at, frames) = (now, total);
         }
     }

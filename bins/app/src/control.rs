@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use ssmd_core::{Delivery, Error, ErrorKind, Filter, Result, Subscription, Symbol, Tasks};
+use ssmd_core::{
+    Clock, Delivery, Error, ErrorKind, Filter, Result, Subscription, Symbol, SystemClock, Tasks,
+};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::reload::{Answer, Apply};
 use crate::status::{FeedBook, Status};
 
-/// The longest request, in bytes.
-const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+/// The longest request, in bytes: one with a document of 10 MiB, most of whose characters are not escaped.
+const REQUEST_BYTES_MAX: u64 = 24 * 1024 * 1024;
 /// How long a client may take to send its request, and what runs to answer the first line.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Names of the sockets, by the role of the process that listens.
@@ -47,6 +50,18 @@ pub enum Request {
         feed: String,
         /// The venue's name of the symbol.
         symbol: String,
+    },
+    /// Reads the document again and does what it says; one line: an [`Answer`].
+    Apply {
+        /// Says only what would change.
+        #[serde(default)]
+        dry_run: bool,
+        /// A document to look at instead of the process's own; only with `dry_run`.
+        #[serde(default)]
+        document: Option<String>,
+        /// Does it only if the document has this hash.
+        #[serde(default)]
+        expect: Option<String>,
     },
     /// Drains and stops, as SIGTERM does.
     Stop,
@@ -83,6 +98,11 @@ pub(crate) trait Controlled: Send + Sync {
     /// # Errors
     /// `NotFound` if there is no such feed.
     async fn resync(&self, feed: &str, symbol: Symbol) -> Result<()>;
+    /// Reads the document again and does what it says.
+    ///
+    /// # Errors
+    /// `Unavailable` if the process is stopping.
+    async fn apply(&self, apply: Apply) -> Result<Answer>;
     /// Begins to stop.
     fn stop(&self);
 }
@@ -154,6 +174,7 @@ pub(crate) async fn serve(
 }
 
 async fn answer(socket: UnixStream, what: Arc<dyn Controlled>) -> Result<()> {
+    let user = socket.peer_cred().ok().map(|peer| peer.uid());
     let (read, mut write) = socket.into_split();
     let mut line = String::new();
     let mut read = BufReader::new(read.take(REQUEST_BYTES_MAX));
@@ -172,6 +193,10 @@ async fn answer(socket: UnixStream, what: Arc<dyn Controlled>) -> Result<()> {
                 what.resync(&feed, symbol).await.map(|()| json_line(&serde_json::json!({ "ok": true })))
             }
         },
+        Ok(Request::Apply { dry_run, document, expect }) => {
+            let apply = Apply { document, expect, dry_run, user };
+            what.apply(apply).await.map(|answer| json_line(&answer))
+        }
         Ok(Request::Tail { filter }) => match tail(what.as_ref(), &filter, &mut write).await {
             Ok(()) => return Ok(()),
             Err(error) => Err(error),
@@ -224,4 +249,33 @@ pub(crate) async fn ask(data: &Path, role: &str, request: &Request) -> Result<Li
         .map_err(|cause| Error::new(ErrorKind::Bug, "write control request").because(cause))?;
     send(&mut socket, (line + "\n").as_bytes()).await?;
     Ok(BufReader::new(socket).lines())
+}
+
+/// Sends a request to the process of `role` in the data folder, and gives the one line of its answer.
+///
+/// # Errors
+/// `Unavailable` if no such process runs there; `Timeout` if it does not answer `within` that time; what it refuses.
+pub(crate) async fn ask_one(data: &Path, role: &str, request: &Request, within: Duration) -> Result<String> {
+    let mut lines = ask(data, role, request).await?;
+    let clock = SystemClock::new();
+    let line = tokio::select! {
+        line = lines.next_line() => line,
+        () = clock.sleep(within) => {
+            return Err(Error::new(ErrorKind::Timeout, "ask a running ssmd").with("role", role));
+        }
+    };
+    let line = line.map_err(|cause| Error::io("read control answer", cause))?;
+    let line = line.ok_or_else(|| {
+        Error::new(ErrorKind::Unavailable, "ask a running ssmd").detail("it ended").with("role", role)
+    })?;
+    #[derive(Deserialize)]
+    struct Refused {
+        error: String,
+    }
+    match serde_json::from_str::<Refused>(&line) {
+        Ok(Refused { error }) => {
+            Err(Error::new(ErrorKind::Invalid, "ask a running ssmd").with("role", role).detail(error))
+        }
+        Err(_) => Ok(line),
+    }
 }

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::environment::{Environment, FeedSpec};
-use ssmd_core::{Clock, Error, ErrorKind, FeedName, Journal, Metrics, Result, SystemClock, Tasks};
+use ssmd_core::{
+    Clock, Error, ErrorKind, FeedName, Journal, Metrics, Result, Store, SystemClock, Tasks, metrics,
+};
+use ssmd_storage::FileStore;
 use ssmd_transport::log::LogReader;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::archiver::Archivers;
@@ -16,9 +20,12 @@ use crate::board::Board;
 use crate::cli;
 use crate::connector::Connector;
 use crate::folder::Folder;
+use crate::reload::{Declared, ORDERS_MAX, Order};
 use crate::simulated::Simulate;
 use crate::status::Status;
-use crate::{control, http, simulated, view};
+use crate::{control, document, http, simulated, view};
+
+mod reconcile;
 
 /// Which parts of the path a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,24 +78,32 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(crate) async fn run(mut plan: Plan) -> Result<Status> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
+    let (orders, mut ordered) = mpsc::channel(ORDERS_MAX);
     let mut services = Tasks::new();
-    services.spawn("signals", listen_for_signals(stop.clone(), abandon.clone(), services.token())?);
+    let signals = listen_for_signals(stop.clone(), abandon.clone(), orders.clone(), services.token())?;
+    services.spawn("signals", signals);
     let folder = Folder::create(&plan.flags.data)?;
     // Taken first: a second daemon in the same folder is refused before it touches anything.
     let socket = control::bind(folder.path(), plan.role.word()).await?;
+    let declared = plan.environment.clone();
     if let Some(simulate) = &plan.simulate {
         simulated::start(&mut plan.environment, simulate, &mut services, &clock).await?;
     }
     let metrics = Metrics::new();
-    let mut parts = Parts::start(&plan, &folder, &clock, &metrics).await?;
-    let board = Arc::new(parts.board(&plan, folder, &clock, stop.clone()));
+    let mut parts = Parts::start(&plan, &declared, &folder, &clock, &metrics).await?;
+    parts.watch(&plan, &orders, &mut services);
+    let board = Arc::new(parts.board(&plan, orders, stop.clone()));
     let board = parts.serve(&plan, board, socket, metrics, &mut services).await?;
     let show = plan.role == Role::Up && std::io::stdout().is_terminal() && !plan.flags.json;
     if show {
         let (drawn, clock, until) = (Arc::clone(&board), Arc::clone(&clock), services.token());
         services.spawn("live view", view::run(move || std::future::ready(drawn.now()), clock, until));
     }
-    let ran = parts.wait(&plan, &board, &clock).await;
+    let ran = tokio::select! {
+        biased;
+        () = abandon.cancelled() => Ok(()),
+        ran = parts.wait(&plan, &board, &mut ordered) => ran,
+    };
     tracing::info!("stopping");
     stop.cancel();
     let stopped = tokio::select! {
@@ -105,57 +120,92 @@ pub(crate) async fn run(mut plan: Plan) -> Result<Status> {
 }
 
 struct Parts {
+    role: Role,
+    once: bool,
+    /// What runs.
+    environment: Environment,
+    declared: Declared,
+    /// Where environments are recorded before they are used.
+    recorded: Arc<dyn Store>,
     connector: Option<Connector>,
     archivers: Option<Archivers>,
     listener: Option<tokio::net::TcpListener>,
     store: String,
+    folder: Folder,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
     started: Duration,
 }
 
 impl Parts {
-    async fn start(plan: &Plan, folder: &Folder, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Result<Self> {
+    async fn start(
+        plan: &Plan,
+        declared: &Environment,
+        folder: &Folder,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<Self> {
         let environment = &plan.environment;
         let listener = match plan.flags.listen.or(default_listen(plan.role)) {
             Some(address) => Some(http::bind(address).await?),
             None => None,
         };
         let spec = folder.store(&environment.store);
-        let started = clock.elapsed();
-        let mut parts = Self { connector: None, archivers: None, listener, store: spec.to_string(), started };
+        let mut parts = Self {
+            role: plan.role,
+            once: plan.once,
+            environment: environment.clone(),
+            declared: Declared::default(),
+            recorded: Arc::new(FileStore::open(folder.path())?),
+            connector: None,
+            archivers: None,
+            listener,
+            store: spec.to_string(),
+            folder: folder.clone(),
+            clock: Arc::clone(clock),
+            metrics: metrics.clone(),
+            started: clock.elapsed(),
+        };
         if plan.role != Role::Archiver {
-            let connector = Connector::start(environment, folder, Arc::clone(clock), metrics.clone()).await?;
-            parts.connector = Some(connector);
+            let how = if plan.simulate.is_some() { "start, simulated" } else { "start" };
+            parts.connector = Some(parts.start_connector(declared, how).await?);
         }
         if plan.role != Role::Connector {
             let store = ssmd_storage::open(&spec, std::path::Path::new("."))?;
-            let mut archivers = Archivers::new(Arc::clone(clock));
+            let mut archivers = Archivers::new(store, folder, Arc::clone(clock), metrics.clone());
             // What a feed recorded before it was disabled is archived all the same.
             let archived = |feed: &&FeedSpec| feed.enabled || folder.log(&feed.name).exists();
             for feed in environment.feeds.iter().filter(archived) {
-                let journal = parts.journal(&feed.name, folder, clock, plan.once);
-                archivers.archive(&feed.name, journal, Arc::clone(&store), folder, metrics);
+                archivers.archive(&feed.name, parts.journal(&feed.name));
             }
             parts.archivers = Some(archivers);
         }
         Ok(parts)
     }
 
+    /// Reads the document again when it changes.
+    fn watch(&self, plan: &Plan, orders: &mpsc::Sender<Order>, services: &mut Tasks) {
+        let Some(path) = plan.flags.config.as_deref().filter(|_| plan.simulate.is_none() && !plan.once)
+        else {
+            return;
+        };
+        let path = reconcile::absolute(path);
+        self.declared.change(|state| state.document = Some(path.clone()));
+        self.metrics.gauge(&metrics::DOCUMENT_REFUSED, &[]).set(0.0);
+        if plan.flags.no_watch {
+            return;
+        }
+        let watched = document::watch(path, Arc::clone(&self.clock), orders.clone(), services.token());
+        services.spawn("document", watched);
+    }
+
     /// The log that is written here, or the one that another process writes, once it is there.
     fn journal(
         &self,
         feed: &FeedName,
-        folder: &Folder,
-        clock: &Arc<dyn Clock>,
-        once: bool,
-    ) -> impl Future<Output = Result<Arc<dyn Journal>>> + Send + 'static {
-        let own = self.connector.as_ref().and_then(|connector| {
-            connector
-                .feeds()
-                .iter()
-                .find(|recorded| recorded.name() == feed)
-                .map(|recorded| recorded.log().clone())
-        });
-        let (directory, clock) = (folder.log(feed), Arc::clone(clock));
+    ) -> impl Future<Output = Result<Arc<dyn Journal>>> + Send + 'static + use<> {
+        let own = self.connector.as_ref().and_then(|connector| connector.log(feed));
+        let (directory, clock, once) = (self.folder.log(feed), Arc::clone(&self.clock), self.once);
         async move {
             if let Some(log) = own {
                 return Ok(Arc::new(log) as Arc<dyn Journal>);
@@ -177,17 +227,19 @@ impl Parts {
         }
     }
 
-    fn board(&self, plan: &Plan, folder: Folder, clock: &Arc<dyn Clock>, stop: CancellationToken) -> Board {
+    fn board(&self, plan: &Plan, orders: mpsc::Sender<Order>, stop: CancellationToken) -> Board {
         Board {
             role: plan.role.word(),
             environment: plan.environment.name.to_string(),
-            folder,
+            declared: self.declared.clone(),
+            orders,
+            folder: self.folder.clone(),
             store: self.store.clone(),
             listen: self.listener.as_ref().and_then(|listener| listener.local_addr().ok()),
-            started: (clock.now(), self.started),
-            clock: Arc::clone(clock),
-            recorded: self.connector.as_ref().map(|connector| connector.feeds().to_vec()).unwrap_or_default(),
-            archived: self.archivers.as_ref().map(Archivers::feeds).unwrap_or_default(),
+            started: (self.clock.now(), self.started),
+            clock: Arc::clone(&self.clock),
+            recorded: self.connector.as_ref().map(Connector::shown).unwrap_or_default(),
+            archived: self.archivers.as_ref().map(Archivers::shown).unwrap_or_default(),
             transport: self.connector.as_ref().map(Connector::transport),
             stop,
         }
@@ -218,31 +270,40 @@ impl Parts {
         Ok(board)
     }
 
-    /// Waits for a reason to stop.
-    async fn wait(&mut self, plan: &Plan, board: &Board, clock: &Arc<dyn Clock>) -> Result<()> {
+    /// Waits for a reason to stop, and does what it is told meanwhile.
+    async fn wait(&mut self, plan: &Plan, board: &Board, ordered: &mut mpsc::Receiver<Order>) -> Result<()> {
         if plan.once {
             return Ok(());
         }
-        let recording = self.connector.is_some();
-        let idle = idle(plan.until_idle, board, clock.as_ref());
+        let (recording, clock) = (self.connector.is_some(), Arc::clone(&self.clock));
         let over = async {
             match plan.flags.run_for {
                 Some(time) => clock.sleep(time).await,
                 None => std::future::pending().await,
             }
         };
-        let talk = report(board, clock.as_ref());
-        tokio::select! {
-            biased;
-            () = board.stop.cancelled() => Ok(()),
-            ended = async { match &mut self.connector {
-                Some(connector) => connector.wait().await,
-                None => std::future::pending().await,
-            } } => ended,
-            failed = archiving(self.archivers.as_mut(), recording) => failed,
-            () = over => Ok(()),
-            () = idle => Ok(()),
-            never = talk => match never {},
+        let ends = async {
+            tokio::select! {
+                biased;
+                () = board.stop.cancelled() => {}
+                () = over => {}
+                () = idle(plan.until_idle, board, clock.as_ref()) => {}
+                never = report(board, clock.as_ref()) => match never {},
+            }
+        };
+        tokio::pin!(ends);
+        loop {
+            let order = tokio::select! {
+                biased;
+                () = &mut ends => return Ok(()),
+                ended = async { match &mut self.connector {
+                    Some(connector) => connector.wait().await,
+                    None => std::future::pending().await,
+                } } => return ended,
+                failed = archiving(self.archivers.as_mut(), recording) => return failed,
+                Some(order) = ordered.recv() => order,
+            };
+            Box::pin(self.take(order)).await?;
         }
     }
 
@@ -275,6 +336,7 @@ async fn archiving(archivers: Option<&mut Archivers>, recording: bool) -> Result
             archivers.fail(error);
             std::future::pending().await
         }
+        Ok(()) if recording => std::future::pending().await,
         ended => ended,
     }
 }
@@ -311,26 +373,42 @@ async fn report(board: &Board, clock: &dyn Clock) -> std::convert::Infallible {
     }
 }
 
-/// A task that turns SIGTERM, Ctrl-C and a closed terminal into a stop, and the next of them into an end at once.
+/// A task that turns SIGTERM, Ctrl-C and a closed terminal into a stop, the next of them into an end at once, and any
+/// other SIGHUP into reading the document again.
 fn listen_for_signals(
     stop: CancellationToken,
     abandon: CancellationToken,
+    orders: mpsc::Sender<Order>,
     until: CancellationToken,
 ) -> Result<impl Future<Output = Result<()>> + Send + 'static> {
     let failed = |cause| Error::io("listen for signals", cause);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    // A terminal that was closed is none any more.
+    let has_terminal = || std::io::stdin().is_terminal();
+    let had_terminal = has_terminal();
     Ok(async move {
-        for told in [stop, abandon] {
+        let mut tell = [stop, abandon].into_iter();
+        loop {
             tokio::select! {
                 _ = terminate.recv() => tracing::info!("SIGTERM"),
                 _ = interrupt.recv() => tracing::info!("interrupted"),
-                _ = hangup.recv() => tracing::info!("the terminal was closed"),
+                _ = hangup.recv() => {
+                    if !had_terminal || has_terminal() {
+                        tracing::info!("SIGHUP: reading the document again");
+                        // When too much waits, the document is read then.
+                        drop(orders.try_send(Order::Read("signal")));
+                        continue;
+                    }
+                    tracing::info!("the terminal was closed");
+                }
                 () = until.cancelled() => return Ok(()),
             }
-            told.cancel();
+            match tell.next() {
+                Some(told) => told.cancel(),
+                None => return Ok(()),
+            }
         }
-        Ok(())
     })
 }

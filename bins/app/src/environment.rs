@@ -13,7 +13,6 @@ use crate::output::Stopped;
 /// Every problem of the document at once, also all that it asks for and is not built yet; `NotFound` for a file
 /// that is not there.
 pub(crate) fn load(path: Option<&Path>) -> Result<Environment, Stopped> {
-    let words = ssmd_feeds::vocabulary();
     let Some(path) = path else {
         return Ok(Environment::builtin(&ssmd_feeds::kraken::WORDS)?);
     };
@@ -22,5 +21,13 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Environment, Stopped> {
             .with("file", path.display())
             .hint("name the document with -c FILE; `ssmd check FILE` says what is wrong with it")
     })?;
-    Ok(Environment::check(&text, &path.display().to_string(), &words)?.to_start()?)
+    parse(&text, &path.display().to_string())
+}
+
+/// Reads a document's text; `name` is what messages call it.
+///
+/// # Errors
+/// As for [`load`].
+pub(crate) fn parse(text: &[u8], name: &str) -> Result<Environment, Stopped> {
+    Ok(Environment::check(text, name, &ssmd_feeds::vocabulary())?.to_start()?)
 }

@@ -10,10 +10,12 @@ pub mod exit;
 
 mod archiver;
 mod board;
+mod change;
 mod commands;
 mod connector;
 mod control;
 mod daemon;
+mod document;
 mod environment;
 mod folder;
 mod http;
@@ -21,14 +23,17 @@ mod logs;
 mod online;
 mod output;
 mod progress;
+mod reload;
 mod simulated;
 pub mod status;
 mod view;
 
+pub use change::{Action, Change};
 pub use control::Request;
 use daemon::{Plan, Role};
 pub use exit::Exit;
 use output::Outcome;
+pub use reload::{Answer, VersionStatus};
 
 /// The program `ssmd`.
 pub fn ssmd() -> Exit {

@@ -3,17 +3,36 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
-use ssmd_core::{BookAudit, Timestamp};
+use ssmd_core::{BookAudit, FeedName, Result, Timestamp};
+use ssmd_transport::log;
+
+use crate::folder::Folder;
+use crate::reload::VersionStatus;
 
 /// One process. Fields are only ever added.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// `up`, `connector` or `archiver`.
+    /// `up`, `connector` or `archiver`; `none` for what files tell where nothing runs.
     pub role: String,
     /// The version of ssmd.
     pub version: String,
     /// The environment's name.
     pub environment: String,
+    /// The version of the environment that runs; null for an archiver, which runs that of the recorder beside it.
+    #[serde(default)]
+    pub environment_version: Option<VersionStatus>,
+    /// The document that it was started with, and reads again; null without one.
+    #[serde(default)]
+    pub document: Option<String>,
+    /// Why the document as it is now is not what runs.
+    #[serde(default)]
+    pub document_refused: Option<String>,
+    /// Whether it does all that it should.
+    #[serde(default)]
+    pub healthy: bool,
+    /// If it does not, why.
+    #[serde(default)]
+    pub problems: Vec<String>,
     /// When it started, ns since the epoch.
     pub started: Timestamp,
     /// Seconds since then.
@@ -46,8 +65,14 @@ pub struct FeedStatus {
     pub frames_per_second: f64,
     /// Known holes since the start.
     pub gaps: u64,
+    /// Those of them that were found today, UTC.
+    #[serde(default)]
+    pub gaps_today: u64,
     /// Frames that a full log did not take; each stretch is a gap.
     pub overflowed: u64,
+    /// Topics that are wanted; null while the venue has not said what is meant.
+    #[serde(default)]
+    pub subscriptions_wanted: Option<u64>,
     /// Topics that are wanted and not confirmed by the venue.
     pub subscriptions_missing: u64,
     /// What the venue refused, with its words.
@@ -74,6 +99,9 @@ pub struct FeedStatus {
     /// most, the median of the last second in which data came. `None` before the first.
     #[serde(default)]
     pub receive_lag_seconds: Option<f64>,
+    /// Age in seconds of the oldest durable entry that no commit covers.
+    #[serde(default)]
+    pub archive_lag_seconds: f64,
     /// Objects written to the archive since the start.
     pub objects: u64,
     /// Bytes written to the archive since the start, compressed.
@@ -91,8 +119,56 @@ pub struct FeedBook {
     #[serde(flatten)]
     pub book: BookAudit,
 }
+/// A recorder whose disk is slower than this cannot keep up.
+const LAG_SECONDS_MAX: f64 = 5.0;
+/// An archive that is further behind than this does not do its work; a segment is sealed long before.
+const ARCHIVE_LAG_SECONDS_MAX: f64 = 15.0 * 60.0;
 
 impl FeedStatus {
+    /// A feed of which nothing is known.
+    pub(crate) fn named(feed: &FeedName) -> Self {
+        Self { feed: feed.to_string(), ..Self::default() }
+    }
+
+    /// What the files of a log tell, while another process writes it or nobody.
+    ///
+    /// # Errors
+    /// As for [`log::inspect`].
+    pub(crate) fn of_log(folder: &Folder, feed: &FeedName) -> Result<Self> {
+        let inspection = log::inspect(&folder.log(feed))?;
+        Ok(Self {
+            durable: inspection.durable,
+            archived: inspection.covered,
+            log_bytes: inspection.bytes,
+            ..Self::named(feed)
+        })
+    }
+
+    /// What a process of this role does not do for the feed that it should.
+    fn problems(&self, role: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut problem = |is: bool, what: String| {
+            if is {
+                problems.push(format!("{}: {what}", self.feed));
+            }
+        };
+        if role != "archiver" {
+            problem(self.sessions == 0, "no connection".to_owned());
+            problem(self.subscriptions_wanted.is_none(), "the venue has not said what there is".to_owned());
+            let refused = self.refused.len() as u64;
+            let missing = self.subscriptions_missing.saturating_sub(refused);
+            problem(missing > 0, format!("{} not confirmed", plural(missing, "subscription")));
+            problem(refused > 0, format!("{} refused by the venue", plural(refused, "subscription")));
+            let lag = self.lag_seconds;
+            problem(lag > LAG_SECONDS_MAX, format!("frames are durable only {lag:.0} s after their receipt"));
+        }
+        if role != "connector" {
+            let lag = self.archive_lag_seconds;
+            problem(lag > ARCHIVE_LAG_SECONDS_MAX, format!("the archive is {lag:.0} s behind"));
+        }
+        problems
+    }
+
     /// Whether everything that is durable is archived.
     pub fn is_archived(&self) -> bool {
         self.archived >= self.durable
@@ -101,33 +177,36 @@ impl FeedStatus {
     /// What a process of this role does with the feed, for people: what it heard, how good that is, what it archived.
     pub fn lines(&self, role: &str) -> Vec<String> {
         let mut lines = Vec::new();
-        if role != "archiver" {
+        if !matches!(role, "archiver" | "none") {
             lines.push(format!(
-                "{} frames ({}), {:.0}/s, lag {:.1} ms",
+                "{} frames ({}), {:.0}/s, lag {:.1} ms, log {}",
                 grouped(self.frames),
                 bytes(self.bytes),
                 self.frames_per_second,
                 self.lag_seconds * 1000.0,
+                bytes(self.log_bytes),
             ));
             lines.push(self.quality());
         }
         if role != "connector" {
-            lines.push(format!(
-                "archived {} of {} entries in {}",
-                grouped(self.archived),
-                grouped(self.durable),
-                plural(self.commits, "commit"),
-            ));
+            let (archived, durable) = (grouped(self.archived), grouped(self.durable));
+            let mut line = format!("archived {archived} of {durable} entries");
+            if role != "none" {
+                // Writing to a `String` cannot fail.
+                let _ = write!(line, " in {}", plural(self.commits, "commit"));
+            }
+            lines.push(line);
         }
         lines
     }
 
     fn quality(&self) -> String {
         let mut line = format!(
-            "{} books verified, {} failed, {}",
+            "{} books verified, {} failed, {} ({} today)",
             grouped(self.books_verified),
             grouped(self.books_failed),
             plural(self.gaps, "gap"),
+            grouped(self.gaps_today),
         );
         for (count, what) in [
             (self.reconnects, "reconnects"),
@@ -146,6 +225,18 @@ impl FeedStatus {
 }
 
 impl Status {
+    /// Says whether everything is as it should be. What is stopping has other duties.
+    pub(crate) fn judge(&mut self) {
+        self.problems.clear();
+        if !self.stopping {
+            self.problems.extend(self.feeds.iter().flat_map(|feed| feed.problems(&self.role)));
+        }
+        if self.document_refused.is_some() {
+            self.problems.push("the document as it is now is not what runs".to_owned());
+        }
+        self.healthy = self.problems.is_empty();
+    }
+
     /// How long it has run, as hours, minutes and seconds.
     pub fn uptime(&self) -> String {
         let seconds = self.seconds as u64;

@@ -92,6 +92,9 @@ fn footing(status: &Status) -> Line<'_> {
         status.listen.as_ref().map_or(String::new(), |at| format!(" · metrics at http://{at}/metrics"));
     let text = if status.stopping {
         "stopping: what was heard is sealed and archived; Ctrl-C again ends at once".to_owned()
+    } else if status.document_refused.is_some() {
+        let text = "the edited document is not applied: `ssmd env status` says why";
+        return Line::styled(text, Style::new().fg(Color::Red));
     } else {
         format!("Ctrl-C stops, seals and exits{health}")
     };
@@ -173,6 +176,7 @@ mod tests {
             listen: None,
             store: "file:store".into(),
             feeds: vec![feed],
+            ..Status::default()
         };
         let mut terminal = Terminal::new(TestBackend::new(width, 6)).unwrap();
         terminal.draw(|frame| draw(frame, &status, &[1, 5, 3], false)).unwrap();
@@ -203,6 +207,13 @@ mod tests {
             }
             assert!(COLUMNS.iter().all(|(name, ..)| shown.contains(name)), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_document_that_is_not_applied_is_told() {
+        let status = Status { document_refused: Some("it is wrong".into()), ..Status::default() };
+        assert!(footing(&status).to_string().contains("ssmd env status"));
+        assert!(footing(&Status::default()).to_string().contains("Ctrl-C stops"));
     }
 
     #[test]

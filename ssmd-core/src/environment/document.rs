@@ -77,18 +77,26 @@ impl Environment {
         })
     }
 
-    /// The SHA-256 of [`Environment::document`], in hexadecimal digits: the same for documents that say the same,
+    /// [`Environment::document`] on one line, the same for documents that say the same.
+    pub fn canonical(&self) -> String {
+        let mut text = String::new();
+        canonical(&self.document(), &mut text);
+        text
+    }
+
+    /// The SHA-256 of [`Environment::canonical`], in hexadecimal digits: the same for documents that say the same,
     /// however they are written and in whatever order their keys stand.
     ///
     /// A key that a later version adds changes no hash of a document without it.
     pub fn hash(&self) -> String {
-        let mut text = String::new();
-        canonical(&self.document(), &mut text);
-        Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hash, byte| {
-            // Writing to a `String` cannot fail.
-            let _ = write!(hash, "{byte:02x}");
-            hash
-        })
+        Sha256::digest(self.canonical().as_bytes()).iter().fold(
+            String::with_capacity(64),
+            |mut hash, byte| {
+                // Writing to a `String` cannot fail.
+                let _ = write!(hash, "{byte:02x}");
+                hash
+            },
+        )
     }
 }
 

@@ -76,6 +76,29 @@ fn feeds_keep_their_order_and_channels_their_options() {
     assert_eq!(environment.feeds[1].channels[3].option.as_deref(), Some("25"));
 }
 
+#[test]
+fn what_means_the_same_has_one_canonical_form_which_is_a_document() {
+    let keys = "keys: { api_key: { env: KEY }, private_key: { file: k.pem } }";
+    let one = parse(feed(&format!(
+        r#"kraken: {{ channels: ["book:25", trade], symbols: ["B/USD", "Ä\"\u00e9\U0001F600"], depth: 10, url: "ws://127.0.0.1:1/v2" }},
+           kalshi: {{ channels: [trade], symbols: ["*"], {keys} }}"#
+    )))
+    .unwrap();
+    let other = parse(feed(&format!(
+        r#"kalshi: {{ symbols: ["*"], channels: [trade], {keys}, allow_plaintext: false }}, # The same.
+           kraken: {{ url: "ws://127.0.0.1:1/v2", depth: 10, symbols: [B/USD, "Ä\"é😀"], channels: ["book:25", trade] }}"#
+    )));
+    let canonical = one.canonical();
+    assert_eq!(other.unwrap().canonical(), canonical);
+    assert_eq!(parse(&canonical).unwrap().canonical(), canonical);
+    assert_eq!(
+        parse(LEAST).unwrap().canonical(),
+        "{\"apiVersion\":\"ssmd/v1\",\"kind\":\"Environment\",\"metadata\":{\"name\":\"dev\"},\"spec\":{\"feeds\":\
+         {\"kraken\":{\"channels\":[\"ticker\",\"trade\",\"book\"],\"depth\":10,\"rest\":\"https://api.kraken.com\",\
+         \"symbols\":[\"BTC/USD\",\"ETH/USD\"],\"url\":\"wss://ws.kraken.com/v2\"}}}}"
+    );
+}
+
 /// The documents that were given as examples before there was a reader, word for word.
 fn given(name: &str) -> Checked {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/environment/given/{name}.yaml"));

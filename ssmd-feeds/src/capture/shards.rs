@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use ssmd_core::{BoxFuture, Limits, Symbol, Tasks, Topic, Wanted, metrics};
+use ssmd_core::{BoxFuture, Feed, Limits, Symbol, Tasks, Topic, Wanted, metrics};
 use tokio::sync::{mpsc, watch};
 
 use super::{CaptureOptions, CaptureStatus};
@@ -30,6 +31,14 @@ pub(super) struct Shards {
     ids: Ids,
     random: StdRng,
     open: Vec<Shard>,
+}
+
+/// What a venue answered.
+pub(super) enum Answer {
+    /// As is asked now and then: it may not be all that there is.
+    Listed(Wanted),
+    /// As was asked because something else is declared.
+    Declared(Wanted),
 }
 
 /// One session's ends of its channels.
@@ -89,8 +98,37 @@ impl Shards {
         tracing::error!(%feed, topics, %sessions, "more is wanted than the venue's connections may carry");
     }
 
-    /// Takes a new answer of the venue, unless so much is missing in it that it cannot be all that there is.
-    pub(super) fn keep_up(&mut self, wanted: &Wanted, tasks: &mut Tasks) {
+    /// Takes a new answer of the venue.
+    pub(super) fn take(&mut self, answer: &Answer, tasks: &mut Tasks) {
+        match answer {
+            Answer::Listed(wanted) => self.keep_up(wanted, tasks),
+            Answer::Declared(wanted) => {
+                self.want(wanted, tasks);
+                self.status.asking.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Asks at once what the feed wants that is declared from now on.
+    pub(super) fn change(&mut self, feed: Arc<dyn Feed>) -> BoxFuture<'static, Answer> {
+        self.status.asking.store(true, Ordering::Relaxed);
+        self.options.feed = Arc::clone(&feed);
+        let (clock, mut backoff) = (Arc::clone(&self.options.clock), Backoff::new(self.random.random()));
+        Box::pin(async move {
+            loop {
+                let error = match feed.universe().await {
+                    Ok(wanted) => return Answer::Declared(wanted),
+                    Err(error) => error,
+                };
+                let wait = backoff.next(error.wait());
+                tracing::warn!(feed = %feed.name(), %error, ?wait, "what is declared now is not known yet");
+                clock.sleep(wait).await;
+            }
+        })
+    }
+
+    /// Takes a new answer to an old question, unless so much is missing in it that it cannot be all that there is.
+    fn keep_up(&mut self, wanted: &Wanted, tasks: &mut Tasks) {
         let topics: usize = self.open.iter().map(|shard| shard.wanted.borrow().0.len()).sum();
         let feed = self.options.feed.name();
         if wanted.0.len() < topics / 2 || wanted.0.is_empty() && topics > 0 {
@@ -110,9 +148,25 @@ impl Shards {
         }
     }
 
-    /// A factor for waits, so that many processes do not ask together.
-    pub(super) fn jitter(&mut self) -> f64 {
-        self.random.random_range(0.9..1.1)
+    /// Asks the universe when it is time, and sooner again while the venue cannot tell it.
+    pub(super) fn ask_again(&mut self) -> BoxFuture<'static, Answer> {
+        let (feed, clock) = (Arc::clone(&self.options.feed), Arc::clone(&self.options.clock));
+        let Some(every) = self.options.universe_every else { return Box::pin(std::future::pending()) };
+        // Many processes do not ask together.
+        let every: Duration = every.mul_f64(self.random.random_range(0.9..1.1));
+        Box::pin(async move {
+            let mut wait = every;
+            loop {
+                clock.sleep(wait).await;
+                match feed.universe().await {
+                    Ok(wanted) => return Answer::Listed(wanted),
+                    Err(error) => {
+                        wait = (every / SOONER).max(error.wait().unwrap_or_default());
+                        tracing::warn!(feed = %feed.name(), %error, "the universe is as it was known before");
+                    }
+                }
+            }
+        })
     }
 
     fn start(&mut self, wanted: Wanted, tasks: &mut Tasks) {
@@ -145,24 +199,15 @@ impl Shards {
     }
 }
 
-/// Asks the universe when it is time, and sooner again while the venue cannot tell it.
-pub(super) fn ask_again(options: &CaptureOptions, jitter: f64) -> BoxFuture<'static, Wanted> {
-    let (feed, clock) = (Arc::clone(&options.feed), Arc::clone(&options.clock));
-    let Some(every) = options.universe_every else { return Box::pin(std::future::pending()) };
-    let every: Duration = every.mul_f64(jitter);
-    Box::pin(async move {
-        let mut wait = every;
-        loop {
-            clock.sleep(wait).await;
-            match feed.universe().await {
-                Ok(wanted) => return wanted,
-                Err(error) => {
-                    wait = (every / SOONER).max(error.wait().unwrap_or_default());
-                    tracing::warn!(feed = %feed.name(), %error, "the universe is as it was known before");
-                }
-            }
-        }
-    })
+/// Waits until something else is declared.
+pub(super) async fn changed(changes: &mut Option<watch::Receiver<Arc<dyn Feed>>>) -> Arc<dyn Feed> {
+    if let Some(receiver) = changes
+        && receiver.changed().await.is_ok()
+    {
+        return Arc::clone(&receiver.borrow_and_update());
+    }
+    // Nobody can declare anything any more.
+    std::future::pending().await
 }
 
 /// Spreads what is wanted over sessions, all topics of a symbol in the same one where that is possible, and what a

@@ -1,6 +1,6 @@
 //! What a capture is doing now, cheap to write at full speed and cheap to read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub struct CaptureStatus {
     pub(crate) gaps: AtomicU64,
     pub(crate) overflowed: AtomicU64,
     pub(crate) durable: AtomicU64,
+    /// Whether the venue has not said yet what that means which is declared now.
+    pub(crate) asking: AtomicBool,
     frames: AtomicU64,
     data: AtomicU64,
     sent: AtomicU64,
@@ -86,6 +88,7 @@ impl CaptureStatus {
             gaps: AtomicU64::new(0),
             overflowed: AtomicU64::new(0),
             durable: AtomicU64::new(0),
+            asking: AtomicBool::new(false),
             frames: AtomicU64::new(0),
             data: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -140,6 +143,13 @@ impl CaptureStatus {
     /// the first frame.
     pub fn last_activity(&self) -> Option<Duration> {
         self.last_activity.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_nanos)
+    }
+
+    /// How many topics are wanted; `None` while the venue has not said yet what that means which is declared now.
+    pub fn wanted(&self) -> Option<usize> {
+        let shards = self.shards();
+        let wanted = shards.iter().map(|(_, wanted)| wanted.borrow().0.len()).sum();
+        (!shards.is_empty() && !self.asking.load(Ordering::Relaxed)).then_some(wanted)
     }
 
     /// What is wanted and not so: what open sessions say, all that those carry which are down, and what no session

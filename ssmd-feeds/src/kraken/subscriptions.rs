@@ -77,9 +77,10 @@ enum State {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Method {
-    /// Before subscriptions, so that a place is free when it is asked for.
-    Unsubscribe,
+    /// Before what is left, since requests are few and what is new is missed until it is asked for. They never
+    /// concern the same place: one that is on with another option is left first, and asked for once that is answered.
     Subscribe,
+    Unsubscribe,
 }
 
 impl Method {

@@ -31,6 +31,7 @@ pub struct Running {
 pub fn options(feed: Arc<dyn Feed>, journal: &Arc<ToyJournal>, clock: Arc<dyn Clock>) -> CaptureOptions {
     CaptureOptions {
         feed,
+        changes: None,
         journal: journal.clone(),
         origin: ORIGIN,
         next: 1,

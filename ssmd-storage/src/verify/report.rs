@@ -40,6 +40,8 @@ pub struct Report {
     pub unknown: u64,
     /// Frames that are not of the documented form.
     pub malformed: u64,
+    /// Environments: versions that are whole, whether commits name them or not.
+    pub environments: u64,
     /// Every feed.
     pub feeds: Vec<FeedName>,
     /// Every day.

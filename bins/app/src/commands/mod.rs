@@ -5,6 +5,7 @@ mod bench;
 mod books;
 mod cat;
 mod check;
+mod declared;
 mod explain;
 mod feed;
 mod gaps;
@@ -13,6 +14,7 @@ mod import;
 mod ls;
 mod replay;
 mod sim;
+mod status;
 mod tail;
 pub(crate) mod up;
 mod verify;
@@ -33,13 +35,16 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Up(args) => up::run(args, json).await,
         Command::Check(args) | Command::Env(EnvCommand::Validate(args)) => check::run(&args).await,
+        Command::Env(EnvCommand::Apply(args)) => declared::apply(&args).await,
+        Command::Env(EnvCommand::Status(args)) => declared::status(&args).await,
+        Command::Env(EnvCommand::History(args)) => declared::history(&args).await,
         Command::Env(EnvCommand::Schema) => explain::schema(),
         Command::Explain(args) => explain::run(&args),
         Command::Feed(FeedCommand::List { json }) => feed::list(json),
         Command::Feed(FeedCommand::Show(args)) => feed::show(&args).await,
         Command::Sim(args) => sim::run(args).await,
         Command::Tail(args) => tail::run(&args).await,
-        Command::Status(args) => tail::status(&args).await,
+        Command::Status(args) => status::run(&args).await,
         Command::Ls(args) => ls::run(&args).await,
         Command::Cat(args) => cat::run(&args).await,
         Command::Grep(args) => grep::run(&args).await,

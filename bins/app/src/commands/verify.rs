@@ -65,6 +65,12 @@ fn print(report: &Report, out: &mut Out) -> Result<(), Stopped> {
         grouped(report.malformed),
         report.orphans.len(),
     ))?;
+    if report.environments > 0 {
+        out.line(
+            plural(report.environments, "version")
+                + " of the environment, those that commits name among them",
+        )?;
+    }
     match report.errors {
         0 => out.line("everything that was recorded is there, unchanged"),
         errors => out.line(format_args!("{}", plural(errors, "problem"))),

@@ -11,13 +11,16 @@ use tempfile::{TempDir, tempdir};
 use crate::rig::{Running, free_port, json, output, run, ssmd, store_of, text_of, until};
 
 /// Every command that has a help text of its own.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 22] = [
     "up",
     "check",
     "explain",
     "env",
     "env validate",
     "env schema",
+    "env apply",
+    "env status",
+    "env history",
     "feed",
     "feed list",
     "feed show",
@@ -156,8 +159,6 @@ fn a_damaged_archive_is_found_out() {
 
 #[test]
 fn every_json_field_is_documented_and_every_documented_one_is_there() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
-    let Ok(docs) = std::fs::read_to_string(docs) else { return println!("no docs beside this crate") };
     let (data, _) = imported();
     let store = store_of(data.path());
     let play = text_of(&folder().join("tiny.play.jsonl"));
@@ -175,6 +176,7 @@ fn every_json_field_is_documented_and_every_documented_one_is_there() {
     let day = ["--feed", "kraken", "--day", "2026-08-01", "--json"];
     for (section, values) in [
         ("A status", of(&["up", "--sim", "--for", "1s", "--data", &recorded, "--json"])),
+        ("A version", of(&["env", "history", "--data", &recorded, "--json"])),
         ("A checked document", checked.to_vec()),
         ("An explanation", of(&["explain", "E0203", "--json"])),
         ("A feed", of(&["feed", "list", "--json"])),
@@ -191,15 +193,21 @@ fn every_json_field_is_documented_and_every_documented_one_is_there() {
         ),
         ("A play file", lines(&output(0, &["cat", "--store", &store, "--format", "play"]))),
     ] {
-        let mut printed = BTreeSet::new();
-        values.iter().for_each(|value| fields("", value, &mut printed));
-        let (needed, optional) = documented(&docs, section);
-        let unknown: Vec<_> =
-            printed.difference(&needed).filter(|field| !optional.contains(*field)).collect();
-        let absent: Vec<_> = needed.difference(&printed).collect();
-        assert!(unknown.is_empty(), "{section}: not in docs/cli.md: {unknown:?}");
-        assert!(absent.is_empty(), "{section}: in docs/cli.md, but not printed: {absent:?}");
+        documented(section, &Value::Array(values));
     }
+}
+
+/// Holds the fields of what was printed against those that a section of `docs/cli.md` names.
+pub(crate) fn documented(section: &str, value: &Value) {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
+    let Ok(docs) = std::fs::read_to_string(docs) else { return println!("no docs beside this crate") };
+    let mut printed = BTreeSet::new();
+    fields("", value, &mut printed);
+    let (needed, optional) = named(&docs, section);
+    let unknown: Vec<_> = printed.difference(&needed).filter(|field| !optional.contains(*field)).collect();
+    let absent: Vec<_> = needed.difference(&printed).collect();
+    assert!(unknown.is_empty(), "{section}: not in docs/cli.md: {unknown:?}");
+    assert!(absent.is_empty(), "{section}: in docs/cli.md, but not printed: {absent:?}");
 }
 
 fn lines(text: &str) -> Vec<Value> {
@@ -229,7 +237,7 @@ fn fields(at: &str, value: &Value, found: &mut BTreeSet<String>) {
 
 /// The fields that a section's table names in its first column: those that are always there, and the others, which
 /// a row calls optional.
-fn documented(docs: &str, section: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+fn named(docs: &str, section: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let heading = format!("### {section}\n");
     let from = docs.find(&heading).unwrap_or_else(|| panic!("docs/cli.md has no section {section}"));
     let text = &docs[from + heading.len()..];

@@ -7,6 +7,7 @@ mod cli;
 mod connects;
 mod environment;
 mod metrics;
+mod reload;
 mod restart;
 mod rig;
 
