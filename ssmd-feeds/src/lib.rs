@@ -33,6 +33,7 @@ pub mod quiet;
 
 mod decoding;
 mod pattern;
+mod time;
 
 pub mod kraken;
 pub mod kraken_futures;

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::record::{
-    Audit, Bar, Book, Funding, Instrument, Level, Quote, Side, Status, Switch, Ticker, Trade, TradingStatus,
+    Audit, Bar, Book, Funding, Instrument, Level, Lifecycle, Quote, Side, Stage, Status, Switch, Ticker, Trade,
+    TradingStatus,
 };
 use crate::{
     Body, Decimal, EntryId, Evidence, Gap, GapCause, Header, Origin, Record, SessionId, Symbol, Timestamp,
@@ -57,6 +58,7 @@ fn body() -> impl Strategy<Value = Body> {
         (text(), text()).prop_map(|(check, found)| Body::Audit(Audit { check, found })),
         (cause(), evidence(), evidence(), text())
             .prop_map(|(cause, from, to, detail)| Body::Switch(Switch { cause, from, to, detail })),
+        lifecycle().prop_map(|life| Body::Lifecycle(Box::new(life))),
     ]
 }
 
@@ -72,11 +74,27 @@ fn quote() -> impl Strategy<Value = Quote> {
 }
 
 fn ticker() -> impl Strategy<Value = Ticker> {
-    let numbers = proptest::array::uniform7(of(decimal()));
+    let numbers = proptest::array::uniform8(of(decimal()));
     (quote(), numbers, of(any::<u64>())).prop_map(|(quote, numbers, trades)| {
-        let [last, volume, vwap, low, high, change, change_percent] = numbers;
-        Ticker { quote, last, volume, vwap, low, high, change, change_percent, trades }
+        let [last, volume, vwap, low, high, change, change_percent, open_interest] = numbers;
+        Ticker { quote, last, volume, vwap, low, high, change, change_percent, trades, open_interest }
     })
+}
+
+fn lifecycle() -> impl Strategy<Value = Lifecycle> {
+    let texts = proptest::array::uniform3(of(text()));
+    (select(&Stage::ALL[..]), text(), texts, of(time()), of(time()), of(decimal())).prop_map(
+        |((stage, _), word, [group, title, outcome], opens, closes, value)| Lifecycle {
+            stage,
+            word,
+            group,
+            title,
+            opens,
+            closes,
+            outcome,
+            value,
+        },
+    )
 }
 
 fn book() -> impl Strategy<Value = Book> {

@@ -269,6 +269,7 @@ impl KrakenDecode {
                 change: entry.change,
                 change_percent: entry.change_pct,
                 trades: entry.trades,
+                open_interest: None,
             };
             out.push(Output::Record(Record { header, body: Body::Ticker(Box::new(ticker)) }));
         }

@@ -178,6 +178,7 @@ impl KrakenFuturesDecode {
             change: None,
             change_percent: ticker.change.0,
             trades: None,
+            open_interest: ticker.open_interest,
         };
         out.push(record(header.clone(), Body::Ticker(Box::new(summary))));
         let status = status(&ticker).filter(|status| product.status.as_ref() != Some(status));
