@@ -94,6 +94,7 @@ fn kraken(address: SocketAddr, clock: &Arc<dyn Clock>) -> Result<(Arc<dyn Feed>,
         symbols: vec!["BTC/USD".into(), "ETH/USD".into()],
         depth: Some(10),
         allow_plaintext: false,
+        filters: Default::default(),
         keys: Default::default(),
     };
     let tls = ssmd_feeds::tls::client_config(None)?;

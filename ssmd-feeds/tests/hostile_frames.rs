@@ -139,6 +139,7 @@ fn kraken(server: &Server) -> Arc<dyn Feed> {
         symbols: vec!["BTC/USD".to_owned()],
         depth: None,
         allow_plaintext: false,
+        filters: Default::default(),
         keys: BTreeMap::new(),
     };
     let context = OpenContext {

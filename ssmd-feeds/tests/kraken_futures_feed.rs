@@ -31,6 +31,7 @@ fn spec(url: Option<String>, channels: &[&str], symbols: &[&str]) -> FeedSpec {
         symbols: symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
         depth: None,
         allow_plaintext: false,
+        filters: Default::default(),
     }
 }
 

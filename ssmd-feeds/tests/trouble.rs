@@ -158,6 +158,7 @@ fn kraken(url: &str) -> Arc<dyn Feed> {
         symbols: vec!["BTC/USD".to_owned()],
         depth: None,
         allow_plaintext: false,
+        filters: Default::default(),
     };
     let context = OpenContext {
         dial: common::dialer(),

@@ -10,7 +10,7 @@ use super::section::{self, Section};
 use super::source::quote;
 use super::url::{self, UrlFault};
 use super::vocabulary::{FeedWords, OptionWords, Vocabulary, nearest, one_of};
-use super::{FeedSpec, Secret};
+use super::{FeedSpec, Secret, SymbolFilters};
 use crate::{Channel, FeedName, Symbol};
 
 /// Stands for every channel that needs no options.
@@ -69,6 +69,7 @@ pub(super) fn read(
         symbols: symbols?,
         depth: depth?,
         allow_plaintext: allow_plaintext?,
+        filters: SymbolFilters::default(),
         keys: keys?,
     })
 }

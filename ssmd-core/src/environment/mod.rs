@@ -22,6 +22,7 @@ mod url;
 mod vocabulary;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub use codes::{CODES, Code, Explanation};
 pub use problem::{PROBLEMS_MAX, Problem, Problems, Span};
@@ -31,7 +32,7 @@ pub use source::DOCUMENT_BYTES_MAX;
 pub use tree::NESTING_MAX;
 pub use vocabulary::{ChannelWords, FeedWords, OptionWords, Starter, Vocabulary};
 
-use crate::{Channel, EnvironmentName, Error, ErrorKind, FeedName, Result, Symbol};
+use crate::{Channel, Decimal, EnvironmentName, Error, ErrorKind, FeedName, Result, Symbol};
 
 /// The value of `apiVersion`.
 pub const API_VERSION: &str = "ssmd/v1";
@@ -72,8 +73,33 @@ pub struct FeedSpec {
     pub depth: Option<u32>,
     /// Allows `ws://` and `http://` to other machines than this one.
     pub allow_plaintext: bool,
+    /// What of the venue's universe is wanted.
+    pub filters: SymbolFilters,
     /// The venue's credentials, by the venue's names for them. Empty for venues that need none.
     pub keys: BTreeMap<String, Secret>,
+}
+
+/// What of a venue's universe is wanted, where symbols are not named one by one: what all of these fit. What is empty
+/// or `None` leaves nothing out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SymbolFilters {
+    /// One of the venue's categories, in any case of letters.
+    pub category: Vec<String>,
+    /// One of the venue's series, in any case of letters.
+    pub series: Vec<String>,
+    /// One of the venue's words for the state of an instrument. Without it, what can be traded.
+    pub status: Vec<String>,
+    /// Trading ends within this time from now.
+    pub close_within: Option<Duration>,
+    /// At least this was traded, in the venue's unit.
+    pub volume_min: Option<Decimal>,
+}
+
+impl SymbolFilters {
+    /// Whether nothing is left out.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where entries are journaled.
@@ -132,6 +158,7 @@ impl Environment {
                     symbols: start.symbols.iter().map(|&symbol| symbol.to_owned()).collect(),
                     depth: start.depth,
                     allow_plaintext: false,
+                    filters: SymbolFilters::default(),
                     keys: BTreeMap::new(),
                 }],
                 journal: JournalSpec::Local,

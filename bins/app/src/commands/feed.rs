@@ -9,7 +9,7 @@ use crate::output::{Out, Outcome};
 pub(super) fn list(json: bool) -> Outcome {
     let mut out = Out::new();
     if json {
-        out.json(&VENUES.iter().map(describe).collect::<Vec<_>>())?;
+        out.json(&VENUES.iter().copied().map(describe).collect::<Vec<_>>())?;
     } else {
         for venue in VENUES {
             let key = if venue.words.keys.is_empty() { "needs no key" } else { "needs a key" };

@@ -96,6 +96,7 @@ async fn capture(plan: &Plan, url: String, folder: &Path, clock: &Arc<dyn Clock>
         symbols: plan.symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
         depth: Some(plan.depth),
         allow_plaintext: false,
+        filters: Default::default(),
         keys: BTreeMap::new(),
     };
     let tls = ssmd_feeds::tls::client_config(None).unwrap();
