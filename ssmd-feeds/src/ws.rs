@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use ssmd_core::{
     BoxFuture, Clock, Decode, Error, ErrorKind, Feed, FeedName, Frame, FrameKind, Frames, Limits, Result,
-    Session, SessionId, Symbol, Wanted,
+    Session, SessionId, Symbol, Timestamp, Wanted,
 };
 use tokio::sync::watch;
 
@@ -421,9 +422,14 @@ impl Timer {
     }
 }
 
-/// What every open session of a feed wants and does not have. Clones share it.
+/// What every open session of a feed wants and does not have, and when what is wanted will be different. Clones share
+/// it.
 #[derive(Clone, Debug, Default)]
-pub struct Subscriptions(Arc<Mutex<BTreeMap<SessionId, Missing>>>);
+pub struct Subscriptions {
+    missing: Arc<Mutex<BTreeMap<SessionId, Missing>>>,
+    /// Nanoseconds since 1970; 0 is never.
+    changes_at: Arc<AtomicI64>,
+}
 
 impl Subscriptions {
     /// What all open sessions together miss; the same refusal from two sessions is there twice.
@@ -436,6 +442,16 @@ impl Subscriptions {
         all
     }
 
+    /// When the universe should be asked again at the latest, where the feed knows: markets open at known times.
+    pub fn changes_at(&self) -> Option<Timestamp> {
+        Some(self.changes_at.load(Ordering::Relaxed)).filter(|at| *at != 0).map(Timestamp::from_nanos)
+    }
+
+    /// Says so.
+    pub fn set_changes_at(&self, at: Timestamp) {
+        self.changes_at.store(at.nanos(), Ordering::Relaxed);
+    }
+
     fn set(&self, id: SessionId, missing: Missing) {
         self.lock().insert(id, missing);
     }
@@ -445,6 +461,6 @@ impl Subscriptions {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<SessionId, Missing>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::record::{
-    Audit, Bar, Book, Funding, Instrument, Level, Lifecycle, Quote, Side, Stage, Status, Switch, Ticker, Trade,
-    TradingStatus,
+    Audit, Bar, Book, Funding, Instrument, Level, Lifecycle, Quote, Side, Stage, Status, Switch, Ticker,
+    Trade, TradingStatus,
 };
 use crate::{
     Body, Decimal, EntryId, Evidence, Gap, GapCause, Header, Origin, Record, SessionId, Symbol, Timestamp,

@@ -16,6 +16,8 @@ use crate::supervise::{Backoff, Ids, Supervisor, Told};
 const RESYNCS_MAX: usize = 1024;
 /// How much sooner than usual the universe is asked again after the venue did not tell it.
 const SOONER: u32 = 12;
+/// The universe is not asked again before, whatever the feed says.
+const SOONEST: Duration = Duration::from_millis(200);
 
 /// Every session of a capture.
 pub(super) struct Shards {
@@ -132,8 +134,10 @@ pub(super) fn ask_again(options: &CaptureOptions, jitter: f64) -> BoxFuture<'sta
     let (feed, clock) = (Arc::clone(&options.feed), Arc::clone(&options.clock));
     let Some(every) = options.universe_every else { return Box::pin(std::future::pending()) };
     let every: Duration = every.mul_f64(jitter);
+    let changes_in = options.subscriptions.changes_at().map(|at| at.since(clock.now()).max(SOONEST));
     Box::pin(async move {
-        let mut wait = every;
+        // A feed that knows when what it wants will be different is asked then.
+        let mut wait = every.min(changes_in.unwrap_or(every));
         loop {
             clock.sleep(wait).await;
             match feed.universe().await {

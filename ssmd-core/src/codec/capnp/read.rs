@@ -3,8 +3,8 @@
 use capnp::NotInSchema;
 
 use crate::record::{
-    Audit, Bar, Book, Funding, Instrument, Level, Lifecycle, Quote, Side, Stage, Status, Switch, Ticker, Trade,
-    TradingStatus,
+    Audit, Bar, Book, Funding, Instrument, Level, Lifecycle, Quote, Side, Stage, Status, Switch, Ticker,
+    Trade, TradingStatus,
 };
 use crate::schema::ssmd_capnp as schema;
 use crate::{

@@ -1,8 +1,8 @@
 //! From a record to the builders of the schema's generated code.
 
 use crate::record::{
-    Audit, Bar, Book, Funding, Instrument, Level, Lifecycle, Quote, Side, Stage, Status, Switch, Ticker, Trade,
-    TradingStatus,
+    Audit, Bar, Book, Funding, Instrument, Level, Lifecycle, Quote, Side, Stage, Status, Switch, Ticker,
+    Trade, TradingStatus,
 };
 use crate::schema::ssmd_capnp as schema;
 use crate::{Body, Decimal, Evidence, Gap, GapCause, Record};
