@@ -63,7 +63,9 @@ fn recorded_trades_of_february() {
 
 #[test]
 fn recorded_ends_of_markets() {
-    let Some(path) = shared("kalshi/play/market_lifecycle_v2-determined+settled-2026-07.jsonl") else { return };
+    let Some(path) = shared("kalshi/play/market_lifecycle_v2-determined+settled-2026-07.jsonl") else {
+        return;
+    };
     check(&path, "records-of-recorded-lives.jsonl");
 }
 

@@ -43,6 +43,15 @@ enum State {
     Leaving,
 }
 
+/// What stays of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    Something,
+    Nothing,
+    /// What was asked for may be refused.
+    Unknown,
+}
+
 impl Line {
     /// Whether the venue sends it.
     pub(super) fn is_on(&self) -> bool {
@@ -102,9 +111,14 @@ impl Lines {
         self.sweep();
     }
 
-    /// Whether anything that is there or on its way shall stay.
-    pub(super) fn keep_any(&self) -> bool {
-        self.0.values().any(|line| line.wanted && line.state != State::Off)
+    /// What stays of a subscription when all that is not wanted is left.
+    pub(super) fn rest(&self) -> Rest {
+        let has = |state| self.0.values().any(|line| line.wanted && line.state == state);
+        match () {
+            () if has(State::On) => Rest::Something,
+            () if has(State::Asked) => Rest::Unknown,
+            () => Rest::Nothing,
+        }
     }
 
     /// The next markets to ask for together, which are asked for from now on. `sizes` says how many after so many

@@ -14,7 +14,7 @@ use ssmd_core::{Error, ErrorKind, Result, Symbol, Wanted};
 
 use super::channel::{Stream, parse_channel};
 use super::commands::{ANSWER_TIME_MAX, Command, Commands, Verb};
-use super::line::{Line, Lines, REFUSED_FOR, backoff};
+use super::line::{Line, Lines, REFUSED_FOR, Rest, backoff};
 use super::wire::{Envelope, Problem, Subscribed};
 use crate::decoding::shown;
 use crate::venue::Missing;
@@ -326,8 +326,9 @@ impl Table {
                     channel.state = State::Doubt;
                 }
             }
-            Verb::Add => command.names.iter().for_each(|name| channel.lines.doubt(name, now)),
-            Verb::Delete => command.names.iter().for_each(|name| channel.lines.settle(name, true)),
+            Verb::Add | Verb::Delete => {
+                command.names.iter().for_each(|name| channel.lines.doubt(name, now));
+            }
             Verb::Snapshots | Verb::List => {}
         }
     }
@@ -377,7 +378,7 @@ impl Table {
     }
 
     /// Leaves what is not wanted. A subscription without markets may mean all of them, so the last are left by
-    /// leaving the subscription.
+    /// leaving the subscription; and none are left before what is new is confirmed.
     fn leave(&mut self, stream: Stream, now: Duration, send: &mut Vec<Bytes>) {
         loop {
             let Some(channel) = self.channels.get_mut(&stream) else { return };
@@ -385,11 +386,13 @@ impl Table {
             if self.sent >= COMMANDS_PER_BEAT || channel.wanted {
                 return;
             }
-            let (verb, names) = if channel.lines.keep_any() {
-                (Verb::Delete, channel.lines.to_delete(MARKETS_PER_COMMAND[0], now))
-            } else {
-                channel.state = State::Leaving(sid);
-                (Verb::Unsubscribe, Vec::new())
+            let (verb, names) = match channel.lines.rest() {
+                Rest::Unknown => return,
+                Rest::Something => (Verb::Delete, channel.lines.to_delete(MARKETS_PER_COMMAND[0], now)),
+                Rest::Nothing => {
+                    channel.state = State::Leaving(sid);
+                    (Verb::Unsubscribe, Vec::new())
+                }
             };
             if verb == Verb::Delete && names.is_empty() {
                 return;
