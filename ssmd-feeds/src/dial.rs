@@ -198,7 +198,15 @@ impl Dial for Dialer {
             let tls = within(&clock, TLS_TIME_MAX, "prove identity", connecting).await?;
             Box::pin(self.shake(request, tls, clock)).await
         };
-        Box::pin(opening).await.map_err(|error| error.with("url", public_url(&handshake.url)))
+        Box::pin(opening).await.map_err(|error| {
+            let error = error.with("url", public_url(&handshake.url));
+            let is_signed = !handshake.headers.is_empty() && error.context("status") == Some("401");
+            if is_signed && error.hint_text().is_none() {
+                return error
+                    .hint("is the key known to the venue, not expired, and the right one for this address?");
+            }
+            error
+        })
     }
 }
 
@@ -301,6 +309,13 @@ fn refusal(response: &Response, now: Timestamp) -> Error {
         _ => ErrorKind::Denied,
     };
     let mut error = Error::new(kind, "shake hands").with("status", status.as_u16());
+    if let Some(seconds) = clock_skew(response, now).filter(|_| kind == ErrorKind::Denied) {
+        let direction = if seconds > 0 { "ahead of" } else { "behind" };
+        error = error.with("clock_skew_seconds", seconds).hint(format!(
+            "signatures hold for seconds: this machine's clock is {} s {direction} the venue's",
+            seconds.abs()
+        ));
+    }
     if let Some(body) = response.body().as_ref().filter(|body| !body.is_empty()) {
         let text = String::from_utf8_lossy(body);
         let shown: String = text.chars().filter(|c| !c.is_control()).take(REFUSAL_CHARS_MAX).collect();
@@ -311,6 +326,17 @@ fn refusal(response: &Response, now: Timestamp) -> Error {
         Some(after) => error.retry_after(after),
         None => error,
     }
+}
+
+/// A difference below this may be the way there and back.
+const CLOCK_SKEW_SECONDS_MIN: i64 = 5;
+
+/// By how much our clock is ahead of the other side's, where that is worth a word.
+fn clock_skew(response: &Response, now: Timestamp) -> Option<i64> {
+    let date = response.headers().get("date")?.to_str().ok()?;
+    let since_epoch = httpdate::parse_http_date(date).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let ahead = now.nanos() / 1_000_000_000 - i64::try_from(since_epoch.as_secs()).ok()?;
+    (ahead.abs() >= CLOCK_SKEW_SECONDS_MIN).then_some(ahead)
 }
 
 /// The longest wait that another side may impose.
