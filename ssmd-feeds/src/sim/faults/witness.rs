@@ -21,11 +21,12 @@ pub(in crate::sim) struct Place {
     pub(in crate::sim) at: Timestamp,
 }
 
-/// How a fault shows. The words are those of gaps' causes, but for `seq` and `none`.
+/// How a fault shows. The words are those of gaps' causes, but for `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::sim) enum Evidence {
     Checksum,
+    Sequence,
     TradeId,
     Silence,
     Protocol,
@@ -66,4 +67,20 @@ pub(in crate::sim) trait Witness: Send {
 
     /// The frame with a wrong digit in one of its prices or sizes, `pick` says which, if it has any.
     fn corrupt(&self, text: &str, pick: u64) -> Option<String>;
+}
+
+/// The text with another last digit in one of the numbers behind these names; `pick` says which.
+pub(in crate::sim) fn wrong_digit(text: &str, names: &[&str], pick: u64) -> Option<String> {
+    let ends = names.iter().flat_map(|name| {
+        text.match_indices(name).filter_map(|(at, _)| {
+            let number = &text[at + name.len()..];
+            let length = number.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+            (length > 0).then(|| at + name.len() + length - 1)
+        })
+    });
+    let ends: Vec<usize> = ends.collect();
+    let at = *ends.get((pick % ends.len().max(1) as u64) as usize)?;
+    let digit = text.as_bytes()[at];
+    let other = if digit == b'9' { '0' } else { char::from(digit + 1) };
+    Some(format!("{}{other}{}", &text[..at], &text[at + 1..]))
 }

@@ -41,21 +41,27 @@ impl Listing {
 
     /// The state of its book.
     pub(super) fn snapshot(&self) -> String {
-        let side = |name: &str, levels: &BTreeMap<i64, i64>| {
+        let mut msg = format!(r#"{{"market_ticker":"{}","market_id":"{}""#, self.contract.ticker, self.id(0));
+        for (name, levels) in [("yes", &self.yes), ("no", &self.no)] {
+            // A side that is empty is not there.
             if levels.is_empty() {
-                return String::new();
+                continue;
             }
-            let level = |(price, qty): (&i64, &i64)| format!(r#"["{}","{}"]"#, dollars(*price), count(*qty));
-            let levels: Vec<_> = levels.iter().map(level).collect();
-            format!(r#","{name}_dollars_fp":[{}]"#, levels.join(","))
-        };
-        format!(
-            r#"{{"market_ticker":"{}","market_id":"{}"{}{}}}"#,
-            self.contract.ticker,
-            self.id(0),
-            side("yes", &self.yes),
-            side("no", &self.no)
-        )
+            msg.push_str(&format!(r#","{name}_dollars_fp":["#));
+            for (at, (price, qty)) in levels.iter().enumerate() {
+                // Hundreds of snapshots are made at once, so this does without formatting.
+                msg.push_str(if at == 0 { "[\"0." } else { ",[\"0." });
+                put_digits(&mut msg, *price, 3);
+                msg.push_str("0\",\"");
+                put_digits(&mut msg, qty / 100, 1);
+                msg.push('.');
+                put_digits(&mut msg, qty % 100, 2);
+                msg.push_str("\"]");
+            }
+            msg.push(']');
+        }
+        msg.push('}');
+        msg
     }
 
     /// What it says to somebody who has just come.
@@ -168,6 +174,18 @@ fn is_price(price: i64) -> bool {
     (1..ONE).contains(&price)
 }
 
+/// A number that is not negative, with at least so many digits.
+fn put_digits(text: &mut String, number: i64, digits_min: usize) {
+    let mut digits = [b'0'; 20];
+    let (mut at, mut rest) = (digits.len(), number);
+    while rest > 0 || digits.len() - at < digits_min {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    text.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+}
+
 fn dollars(price: i64) -> String {
     format!("{}.{:03}0", price / ONE, price % ONE)
 }
@@ -196,6 +214,11 @@ mod tests {
     fn numbers_are_written_as_the_venue_does() {
         assert_eq!([dollars(1), dollars(960), dollars(ONE)], ["0.0010", "0.9600", "1.0000"]);
         assert_eq!([count(-5_400), count(7), count(-7)], ["-54.00", "0.07", "-0.07"]);
+        let mut digits = String::new();
+        [(7, 2), (0, 1), (12_345, 3)]
+            .iter()
+            .for_each(|(number, least)| put_digits(&mut digits, *number, *least));
+        assert_eq!(digits, "07012345");
         let at = Timestamp::from_nanos(1_784_475_900_544_125_999);
         assert_eq!(micros(at), "2026-07-19T15:45:00.544125Z");
     }

@@ -5,6 +5,7 @@
 mod gate;
 mod listing;
 mod markets;
+mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -220,7 +221,7 @@ impl SimVenue for Kalshi {
     }
 
     fn witness(&self) -> Option<Box<dyn Witness>> {
-        None
+        Some(Box::new(witness::KalshiWitness::default()))
     }
 }
 
@@ -338,7 +339,9 @@ impl Kalshi {
             ("add_markets", Some(markets)) => {
                 fresh = names.into_iter().filter(|name| markets.insert(name.clone())).collect();
             }
-            ("delete_markets", Some(markets)) => markets.retain(|market| !names.contains(market)),
+            ("delete_markets", Some(markets)) => names.iter().for_each(|name| {
+                markets.remove(name);
+            }),
             ("get_snapshot", Some(markets)) if channel == Channel::Book => {
                 fresh = names.into_iter().filter(|name| markets.contains(name)).collect();
             }

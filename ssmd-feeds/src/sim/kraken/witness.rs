@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use ssmd_core::Decimal;
 
-use crate::sim::faults::witness::{Evidence, Place, Shown, Topic, Witness};
+use crate::sim::faults::witness::{Evidence, Place, Shown, Topic, Witness, wrong_digit};
 
 /// The depths that the venue offers.
 const DEPTHS: [usize; 5] = [10, 25, 100, 500, 1000];
@@ -146,19 +146,7 @@ impl Witness for KrakenWitness {
     }
 
     fn corrupt(&self, text: &str, pick: u64) -> Option<String> {
-        let names = ["\"price\":", "\"qty\":"];
-        let ends = names.iter().flat_map(|name| {
-            text.match_indices(name).filter_map(|(at, _)| {
-                let number = &text[at + name.len()..];
-                let length = number.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
-                (length > 0).then(|| at + name.len() + length - 1)
-            })
-        });
-        let ends: Vec<usize> = ends.collect();
-        let at = *ends.get((pick % ends.len().max(1) as u64) as usize)?;
-        let digit = text.as_bytes()[at];
-        let other = if digit == b'9' { '0' } else { char::from(digit + 1) };
-        Some(format!("{}{other}{}", &text[..at], &text[at + 1..]))
+        wrong_digit(text, &["\"price\":", "\"qty\":"], pick)
     }
 }
 
