@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{dialer, soon};
 use serde_json::Value;
 use ssmd_core::environment::FeedSpec;
-use ssmd_core::{Body, Clock, Evidence, FrameKind, Output, SessionId, SystemClock, Tasks};
+use ssmd_core::{Body, Clock, Evidence, FrameKind, Gap, Output, SessionId, Symbol, SystemClock, Tasks};
 use ssmd_feeds::sim::{self, FaultScript, Sim, SimOptions, Source};
 use ssmd_feeds::tls::client_config;
 use ssmd_feeds::{OpenContext, Subscriptions};
@@ -23,6 +23,41 @@ const TIME: Duration = Duration::from_millis(2_500);
 
 /// A gap: from one frame to another of the connection, counted from 1; why; of which channel and market; how much.
 type Known = (Option<u64>, Option<u64>, String, Option<String>, Option<String>, Option<u64>);
+
+/// Books, trades and tickers of these markets.
+fn spec(address: &str, symbols: &[Symbol]) -> FeedSpec {
+    FeedSpec {
+        keys: Default::default(),
+        name: "kalshi".parse().unwrap(),
+        url: Some(format!("ws://{}", address)),
+        rest: None,
+        channels: ["orderbook_delta", "trade", "ticker"].map(|name| name.parse().unwrap()).to_vec(),
+        symbols: symbols.iter().map(ToString::to_string).collect(),
+        filters: Default::default(),
+        depth: None,
+        allow_plaintext: false,
+    }
+}
+
+/// A gap as the decoder found it; `places` are the frames' numbers among those that were received.
+fn known(gap: &Gap, places: &[u64]) -> Known {
+    let place = |seen: &Option<Evidence>| seen.as_ref().map(|seen| places[seen.index as usize]);
+    let symbol = gap.symbol.as_ref().map(ToString::to_string);
+    (place(&gap.from), place(&gap.to), gap.cause.word().to_owned(), gap.channel.clone(), symbol, gap.missing)
+}
+
+/// A gap as the simulator told it.
+fn told(row: &Value) -> Known {
+    let text = |key: &str| row[key].as_str().map(str::to_owned);
+    (
+        row["from"]["frame"].as_u64(),
+        row["to"]["frame"].as_u64(),
+        text("evidence").unwrap(),
+        text("channel"),
+        text("symbol"),
+        row["missing"].as_u64(),
+    )
+}
 
 /// Runs one script; gives what the simulator says of it, and what the decoder found.
 async fn run(script: &str, seed: u64) -> (BTreeSet<Known>, Vec<Known>, u64) {
@@ -40,17 +75,7 @@ async fn run(script: &str, seed: u64) -> (BTreeSet<Known>, Vec<Known>, u64) {
     };
     let sim = Sim::bind(options, Arc::clone(&clock)).await.unwrap();
     let sim = sim.with_faults(FaultScript::parse(script).unwrap(), Some(&ledger)).unwrap();
-    let spec = FeedSpec {
-        keys: Default::default(),
-        name: "kalshi".parse().unwrap(),
-        url: Some(format!("ws://{}", sim.address())),
-        rest: None,
-        channels: ["orderbook_delta", "trade", "ticker"].map(|name| name.parse().unwrap()).to_vec(),
-        symbols: symbols.iter().map(ToString::to_string).collect(),
-        filters: Default::default(),
-        depth: None,
-        allow_plaintext: false,
-    };
+    let spec = spec(&sim.address().to_string(), &symbols);
     let mut tasks = Tasks::new();
     let stop = tasks.token();
     tasks.spawn("simulator", async move { sim.run(stop).await.map(drop) });
@@ -86,34 +111,12 @@ async fn run(script: &str, seed: u64) -> (BTreeSet<Known>, Vec<Known>, u64) {
     }
     drop(frames);
     tasks.stop(Duration::from_secs(30), clock).await.unwrap();
-    let place = |seen: &Option<Evidence>| seen.as_ref().map(|seen| places[seen.index as usize]);
-    let found = found.iter().map(|gap| {
-        let symbol = gap.symbol.as_ref().map(ToString::to_string);
-        (
-            place(&gap.from),
-            place(&gap.to),
-            gap.cause.word().to_owned(),
-            gap.channel.clone(),
-            symbol,
-            gap.missing,
-        )
-    });
+    let found = found.iter().map(|gap| known(gap, &places)).collect();
     let text = std::fs::read_to_string(&ledger).unwrap();
     let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     // What was sent and not received any more shows nothing.
     let shown = rows.filter(|row| row["evidence"] != "none" && row["to"]["frame"].as_u64() <= Some(received));
-    let expected = shown.map(|row| {
-        let text = |key: &str| row[key].as_str().map(str::to_owned);
-        (
-            row["from"]["frame"].as_u64(),
-            row["to"]["frame"].as_u64(),
-            text("evidence").unwrap(),
-            text("channel"),
-            text("symbol"),
-            row["missing"].as_u64(),
-        )
-    });
-    (expected.collect(), found.collect(), text.lines().count() as u64)
+    (shown.map(|row| told(&row)).collect(), found, text.lines().count() as u64)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,6 +14,7 @@ use ssmd_core::{
 
 use super::books::{Books, Change, best_first};
 use super::channel::Stream;
+use super::numbers;
 use super::sequence::{Seen, Sequences, Verdict, gap};
 use super::wire::{
     self, Command, Delta, Envelope, Event, Kind, Market, Message, Outcome, Snapshot, Subscribed,
@@ -154,7 +155,7 @@ impl KalshiDecode {
     /// Where a price of an outcome stands in the book of yes: who bids for no asks for the rest of a dollar.
     fn place(&self, outcome: Outcome, price: Decimal) -> Result<(BookSide, Decimal), DecodeError> {
         let out_of_range = || DecodeError::Malformed("a price that is not between 0 and 1".to_owned());
-        let rest = wire::complement(price).filter(|rest| !rest.is_negative()).ok_or_else(out_of_range)?;
+        let rest = numbers::complement(price).filter(|rest| !rest.is_negative()).ok_or_else(out_of_range)?;
         if price.is_negative() {
             return Err(out_of_range());
         }
@@ -309,7 +310,7 @@ fn ticker(frame: &Frame, out: &mut Vec<Output>) -> Result<(), DecodeError> {
     let prices = msg.prices().ok_or_else(|| unseen("price"))?;
     // Nobody can trade at 0 or at a dollar: the venue writes them where there is no price.
     let bid = prices.bid.filter(|price| !price.is_zero());
-    let ask = prices.ask.filter(|price| *price < wire::one());
+    let ask = prices.ask.filter(|price| *price < numbers::one());
     let quote = Quote {
         bid,
         bid_size: msg.yes_bid_size_fp.filter(|_| bid.is_some()),

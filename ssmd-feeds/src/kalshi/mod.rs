@@ -25,6 +25,7 @@ mod channel;
 mod commands;
 mod decode;
 mod line;
+mod numbers;
 mod protocol;
 mod sequence;
 mod subscriptions;

@@ -15,7 +15,7 @@ use ssmd_core::record::Instrument;
 use ssmd_core::{Clock, Decimal, Error, ErrorKind, Result, Symbol, Timestamp};
 use tokio::sync::Mutex;
 
-use super::wire::Time;
+use super::numbers::Time;
 use crate::decoding::shown;
 use crate::http::Http;
 use crate::listing::{Listed, Listing};
