@@ -230,7 +230,10 @@ impl Rolling {
         let now = self.clock.now();
         if kept.as_ref().is_none_or(|kept| now >= kept.fresh_until) {
             match self.ask().await {
-                Ok((listing, pages)) => {
+                Ok((mut listing, pages)) => {
+                    if let Some(before) = kept.as_ref() {
+                        keep_what_has_just_closed(&mut listing, &before.listing, now);
+                    }
                     let fresh = (FRESH * u32::try_from(pages).unwrap_or(u32::MAX)).min(FRESH_MAX);
                     *kept = Some(Kept { listing, at: now, fresh_until: now.saturating_add(fresh) });
                 }
@@ -319,6 +322,15 @@ impl Rolling {
     }
 }
 
+/// Adds what is not listed any more since its time was over a moment ago: the venue has last words about it.
+fn keep_what_has_just_closed(listing: &mut Listing, before: &Listing, now: Timestamp) {
+    let known: BTreeSet<&Symbol> = listing.listed.iter().map(|listed| &listed.symbol).collect();
+    let lingers = |closes: Timestamp| closes <= now && now < closes.saturating_add(LINGER);
+    let closed = before.listed.iter().filter(|listed| listed.closes.is_some_and(lingers));
+    let missing: Vec<Listed> = closed.filter(|listed| !known.contains(&listed.symbol)).cloned().collect();
+    listing.listed.extend(missing);
+}
+
 /// The listing as it is at `now`: what is about to open can be traded, what has closed cannot.
 fn as_of(listing: &Listing, now: Timestamp) -> Listing {
     let mut listing = listing.clone();
@@ -404,6 +416,19 @@ mod tests {
         assert_eq!(tradable("2026-07-19T15:44:55Z"), [true, true]);
         assert_eq!(next_change(&listing, at("2026-07-19T15:44:55Z")), at("2026-07-19T15:46:00Z"));
         assert_eq!(tradable("2026-07-19T15:46:00Z"), [false, true]);
+    }
+
+    #[test]
+    fn what_has_just_closed_stays_for_a_while_though_it_is_not_listed_any_more() {
+        let before = parse_markets(BODY).unwrap().listing;
+        let after = |now| {
+            let mut listing = Listing::default();
+            keep_what_has_just_closed(&mut listing, &before, at(now));
+            listing.listed.into_iter().map(|listed| listed.symbol.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(after("2026-07-19T15:44:59Z"), [""; 0], "what vanishes before its time is gone");
+        assert_eq!(after("2026-07-19T15:45:00Z"), ["KXBTC15M-26JUL191145-45"]);
+        assert_eq!(after("2026-07-19T15:46:00Z"), [""; 0]);
     }
 
     #[test]
