@@ -69,6 +69,7 @@ struct Record {
     gap @22 :Gap;
     audit @23 :Audit;
     switch @24 :Switch;
+    lifecycle @25 :Lifecycle;
   }
 }
 
@@ -317,4 +318,42 @@ struct Switch {
 
   detail @3 :Text;
   # Required, maybe empty.
+}
+
+struct Lifecycle {
+  # Something happened in the life of a market, or of a group of them.
+  stage @0 :Stage;
+  word @1 :Text;
+  # Required. The venue's own word.
+
+  group @2 :Text;
+  # What the market belongs to.
+
+  title @3 :Text;
+  opens :union {
+    # When trading begins.
+    none @4 :Void;
+    nanos @5 :Int64;
+  }
+  closes :union {
+    # When trading ends.
+    none @6 :Void;
+    nanos @7 :Int64;
+  }
+  outcome @8 :Text;
+  # What it was resolved to, in the venue's word.
+
+  value @9 :Decimal;
+  # What one contract of the market is worth in the end, in quote units.
+}
+
+enum Stage {
+  unknown @0;
+  listed @1;
+  opened @2;
+  paused @3;
+  changed @4;
+  closed @5;
+  determined @6;
+  settled @7;
 }

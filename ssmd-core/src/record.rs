@@ -63,11 +63,13 @@ pub enum RecordType {
     Audit,
     /// [`Switch`].
     Switch,
+    /// [`Lifecycle`].
+    Lifecycle,
 }
 
 impl RecordType {
     /// Every type with its word.
-    pub const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::Trade, "trade"),
         (Self::Quote, "quote"),
         (Self::Ticker, "ticker"),
@@ -80,6 +82,7 @@ impl RecordType {
         (Self::Gap, "gap"),
         (Self::Audit, "audit"),
         (Self::Switch, "switch"),
+        (Self::Lifecycle, "lifecycle"),
     ];
 
     /// The word for subjects, paths and JSON.
@@ -121,6 +124,8 @@ pub enum Body {
     Audit(Audit),
     /// Live records come from another session.
     Switch(Switch),
+    /// Something happened in the life of a market.
+    Lifecycle(Box<Lifecycle>),
 }
 
 impl Body {
@@ -139,6 +144,7 @@ impl Body {
             Self::Gap(_) => RecordType::Gap,
             Self::Audit(_) => RecordType::Audit,
             Self::Switch(_) => RecordType::Switch,
+            Self::Lifecycle(_) => RecordType::Lifecycle,
         }
     }
 }
@@ -364,4 +370,72 @@ pub struct Switch {
     /// What was said about it, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+}
+
+/// Something happened in the life of a market, or of a group of them: it was listed, opened, resolved. A venue says
+/// in each message only what is new; the rest is `None`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lifecycle {
+    /// In one vocabulary.
+    pub stage: Stage,
+    /// The venue's own word.
+    pub word: String,
+    /// What the market belongs to: an event, a condition.
+    pub group: Option<String>,
+    /// What it is about, for people.
+    pub title: Option<String>,
+    /// When trading begins.
+    pub opens: Option<Timestamp>,
+    /// When trading ends.
+    pub closes: Option<Timestamp>,
+    /// What it was resolved to, in the venue's word.
+    pub outcome: Option<String>,
+    /// What one contract of the market is worth in the end, in quote units.
+    pub value: Option<Decimal>,
+}
+
+/// Where a market is in its life, in one vocabulary for all venues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// It exists from now on.
+    Listed,
+    /// It can be traded.
+    Opened,
+    /// It cannot be traded, for a while.
+    Paused,
+    /// Something about it is different: its times, its steps of prices.
+    Changed,
+    /// Trading is over.
+    Closed,
+    /// The outcome is known.
+    Determined,
+    /// The outcome was paid.
+    Settled,
+    /// A word nobody has seen before.
+    Unknown,
+}
+
+impl Stage {
+    /// Every stage with its word.
+    pub const ALL: [(Self, &'static str); 8] = [
+        (Self::Listed, "listed"),
+        (Self::Opened, "opened"),
+        (Self::Paused, "paused"),
+        (Self::Changed, "changed"),
+        (Self::Closed, "closed"),
+        (Self::Determined, "determined"),
+        (Self::Settled, "settled"),
+        (Self::Unknown, "unknown"),
+    ];
+
+    /// The word that formats use.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(stage, _)| *stage == self).map_or("", |(_, word)| word)
+    }
+
+    /// The stage with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, w)| *w == word).map(|(stage, _)| *stage)
+    }
 }

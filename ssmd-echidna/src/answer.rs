@@ -6,7 +6,7 @@
 
 use bytes::BytesMut;
 use ssmd_core::{Error, ErrorKind, Result, Timestamp};
-use ssmd_feeds::dial::refused_with;
+use ssmd_feeds::dial::Refusal;
 
 /// The most bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -68,7 +68,8 @@ pub fn take(received: &mut BytesMut, now: Timestamp) -> Result<Option<String>> {
     };
     let status = answer.code.unwrap_or_default();
     if status != 101 {
-        return Err(refused_with(status, header("retry-after"), &received[length..], now));
+        let (retry_after, date) = (header("retry-after"), header("date"));
+        return Err(Refusal { status, retry_after, date, body: &received[length..] }.error(now));
     }
     let has = |name, word: &str| {
         header(name).is_some_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(word)))

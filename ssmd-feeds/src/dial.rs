@@ -246,7 +246,15 @@ impl Dial for Dialer {
                 Reached::Tls(tls) => Box::pin(self.shake(request, tls, clock)).await,
             }
         };
-        Box::pin(opening).await.map_err(|error| error.with("url", public_url(&handshake.url)))
+        Box::pin(opening).await.map_err(|error| {
+            let error = error.with("url", public_url(&handshake.url));
+            let is_signed = !handshake.headers.is_empty() && error.context("status") == Some("401");
+            if is_signed && error.hint_text().is_none() {
+                return error
+                    .hint("is the key known to the venue, not expired, and the right one for this address?");
+            }
+            error
+        })
     }
 }
 
@@ -366,13 +374,33 @@ fn refused(cause: tungstenite::Error, now: Timestamp) -> Error {
 const REFUSAL_CHARS_MAX: usize = 200;
 
 fn refusal(response: &Response, now: Timestamp) -> Error {
-    let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-    let body = response.body().as_deref().unwrap_or_default();
-    refused_with(response.status().as_u16(), after, body, now)
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let refusal = Refusal {
+        status: response.status().as_u16(),
+        retry_after: header("retry-after"),
+        date: header("date"),
+        body: response.body().as_deref().unwrap_or_default(),
+    };
+    refusal.error(now)
 }
 
-/// What an answer other than 101 means: its status, what its `Retry-After` says, and the words of its body.
-pub fn refused_with(status: u16, after: Option<&str>, body: &[u8], now: Timestamp) -> Error {
+/// An answer to a handshake other than 101.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// Its status.
+    pub status: u16,
+    /// Its header `Retry-After`.
+    pub retry_after: Option<&'a str>,
+    /// Its header `Date`.
+    pub date: Option<&'a str>,
+    /// Its body, as far as it came with the head.
+    pub body: &'a [u8],
+}
+
+impl Refusal<'_> {
+    /// What it means, at the time `now`.
+    pub fn error(&self, now: Timestamp) -> Error {
+    let Self { status, retry_after: after, date, body } = *self;
     let kind = match status {
         429 | 500..=599 => ErrorKind::Unavailable,
         404 => ErrorKind::NotFound,
@@ -380,6 +408,13 @@ pub fn refused_with(status: u16, after: Option<&str>, body: &[u8], now: Timestam
         _ => ErrorKind::Denied,
     };
     let mut error = Error::new(kind, "shake hands").with("status", status);
+    if let Some(seconds) = date.and_then(|date| clock_skew(date, now)).filter(|_| kind == ErrorKind::Denied) {
+        let direction = if seconds > 0 { "ahead of" } else { "behind" };
+        error = error.with("clock_skew_seconds", seconds).hint(format!(
+            "signatures hold for seconds: this machine's clock is {} s {direction} the venue's",
+            seconds.abs()
+        ));
+    }
     if !body.is_empty() {
         let text = String::from_utf8_lossy(body);
         let shown: String = text.chars().filter(|c| !c.is_control()).take(REFUSAL_CHARS_MAX).collect();
@@ -389,6 +424,17 @@ pub fn refused_with(status: u16, after: Option<&str>, body: &[u8], now: Timestam
         Some(after) => error.retry_after(after),
         None => error,
     }
+    }
+}
+
+/// A difference below this may be the way there and back.
+const CLOCK_SKEW_SECONDS_MIN: i64 = 5;
+
+/// By how much our clock is ahead of the other side's, where that is worth a word.
+fn clock_skew(date: &str, now: Timestamp) -> Option<i64> {
+    let since_epoch = httpdate::parse_http_date(date).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let ahead = now.nanos() / 1_000_000_000 - i64::try_from(since_epoch.as_secs()).ok()?;
+    (ahead.abs() >= CLOCK_SKEW_SECONDS_MIN).then_some(ahead)
 }
 
 /// The longest wait that another side may impose.

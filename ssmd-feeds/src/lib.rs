@@ -5,8 +5,8 @@
 //! one file chooses what of a listing is wanted ([`listing`]), and capture turns sessions into
 //! the entries of a journal ([`capture`]) behind which records are decoded ([`live`]).
 //!
-//! This crate knows no broker and no archive, and no file but those that the simulator plays and writes and the one
-//! that keeps attempts to connect.
+//! This crate knows no broker and no archive, and no file but those that the simulator plays and writes, the one that
+//! keeps attempts to connect, and those that hold keys.
 
 use std::sync::Arc;
 
@@ -39,7 +39,9 @@ pub mod quiet;
 
 mod decoding;
 mod pattern;
+mod time;
 
+pub mod kalshi;
 pub mod kraken;
 pub mod kraken_futures;
 
@@ -50,7 +52,7 @@ pub use venue::{Handshake, Missing, OpenContext, Protocol, VenueInfo};
 pub use ws::{Liveness, Subscriptions, WsFeed, WsOptions};
 
 /// Every venue there is, one line each.
-pub static VENUES: &[&VenueInfo] = &[&kraken::VENUE, &kraken_futures::VENUE];
+pub static VENUES: &[&VenueInfo] = &[&kalshi::VENUE, &kraken::VENUE, &kraken_futures::VENUE];
 
 /// What environments may say: the names, channels and options of every venue.
 pub fn vocabulary() -> Vocabulary {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ssmd_core::record::Audit;
+use ssmd_core::record::{Audit, Stage};
 use ssmd_core::{Body, Entry, EntryKind, Header, Record, Symbol, Timestamp};
 
 /// How many times its usual interval a symbol may be quiet.
@@ -40,8 +40,19 @@ impl Quiet {
     /// Takes a record of market data.
     pub fn heard(&mut self, record: &Record) {
         let Some(symbol) = &record.header.symbol else { return };
-        if matches!(record.body, Body::Gap(_) | Body::Audit(_) | Body::Instrument(_) | Body::Status(_)) {
-            return;
+        match &record.body {
+            Body::Gap(_) | Body::Audit(_) | Body::Instrument(_) | Body::Status(_) => return,
+            // A market that has ended has nothing more to say, and venues empty its book first.
+            Body::Lifecycle(life) => {
+                if matches!(life.stage, Stage::Closed | Stage::Determined | Stage::Settled) {
+                    self.symbols.remove(symbol);
+                }
+                return;
+            }
+            Body::BookSnapshot(book) if book.bids.is_empty() && book.asks.is_empty() => {
+                return drop(self.symbols.remove(symbol));
+            }
+            _ => {}
         }
         if !self.symbols.contains_key(symbol) {
             if self.symbols.len() == SYMBOLS_MAX {
@@ -154,6 +165,10 @@ mod tests {
     }
 
     fn hear(quiet: &mut Quiet, millis: i64) {
+        hear_body(quiet, millis, Body::BookDelta(Book::default()));
+    }
+
+    fn hear_body(quiet: &mut Quiet, millis: i64, body: Body) {
         let header = Header {
             symbol: Some(Symbol::new("BTC/USD").unwrap()),
             venue_time: None,
@@ -163,7 +178,7 @@ mod tests {
             index: 0,
             source: None,
         };
-        quiet.heard(&Record { header, body: Body::BookDelta(Book::default()) });
+        quiet.heard(&Record { header, body });
     }
 
     fn told(quiet: &mut Quiet, kind: EntryKind, seconds: i64) -> Vec<Timestamp> {
@@ -182,6 +197,14 @@ mod tests {
         hear(&mut quiet, 80_000);
         assert_eq!(told(&mut quiet, EntryKind::Tick, 139), []);
         assert_eq!(told(&mut quiet, EntryKind::Tick, 140), [at(140_000)]);
+    }
+
+    #[test]
+    fn a_market_that_has_ended_is_not_quiet() {
+        let mut quiet = Quiet::default();
+        (0..=100).for_each(|n| hear(&mut quiet, n * 100));
+        hear_body(&mut quiet, 10_100, Body::BookSnapshot(Book::default()));
+        assert_eq!(told(&mut quiet, EntryKind::Tick, 1000), []);
     }
 
     #[test]

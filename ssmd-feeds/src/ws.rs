@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use ssmd_core::{
     BoxFuture, Clock, Decode, Error, ErrorKind, Feed, FeedName, Frame, FrameKind, Frames, Limits, Result,
-    Session, SessionId, Symbol, Wanted,
+    Session, SessionId, Symbol, Timestamp, Wanted,
 };
 use tokio::sync::watch;
 
@@ -479,9 +480,14 @@ impl Timer {
     }
 }
 
-/// What every open session of a feed wants and does not have. Clones share it.
+/// What every open session of a feed wants and does not have, and when what is wanted will be different. Clones share
+/// it.
 #[derive(Clone, Debug, Default)]
-pub struct Subscriptions(Arc<Mutex<BTreeMap<SessionId, Missing>>>);
+pub struct Subscriptions {
+    missing: Arc<Mutex<BTreeMap<SessionId, Missing>>>,
+    /// Nanoseconds since 1970; 0 is never.
+    changes_at: Arc<AtomicI64>,
+}
 
 impl Subscriptions {
     /// What all open sessions together miss; the same refusal from two sessions is there twice.
@@ -499,6 +505,16 @@ impl Subscriptions {
         self.lock().get(&id).cloned()
     }
 
+    /// When the universe should be asked again at the latest, where the feed knows: markets open at known times.
+    pub fn changes_at(&self) -> Option<Timestamp> {
+        Some(self.changes_at.load(Ordering::Relaxed)).filter(|at| *at != 0).map(Timestamp::from_nanos)
+    }
+
+    /// Says so.
+    pub fn set_changes_at(&self, at: Timestamp) {
+        self.changes_at.store(at.nanos(), Ordering::Relaxed);
+    }
+
     fn set(&self, id: SessionId, missing: Missing) {
         self.lock().insert(id, missing);
     }
@@ -508,6 +524,6 @@ impl Subscriptions {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<SessionId, Missing>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

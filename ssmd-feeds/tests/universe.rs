@@ -86,6 +86,27 @@ async fn symbols_that_appear_are_subscribed_and_those_that_vanish_are_not_any_mo
 }
 
 #[tokio::test]
+async fn a_feed_that_knows_when_it_will_want_something_else_is_asked_then() {
+    let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
+    let listing = Listing::new(&["A"]);
+    let options = CaptureOptions {
+        universe_every: Some(Duration::from_secs(3600)),
+        ..options(listing.feed(&server, 3), &journal, Arc::new(clock.clone()))
+    };
+    options.subscriptions.set_changes_at(clock.now().saturating_add(Duration::from_secs(20)));
+    let running = start(options, Arc::clone(&journal));
+    let mut peer = server.accept().await;
+    assert_eq!(peer.hear().await.as_deref(), Some("+trade A"));
+    let began = clock.elapsed();
+    listing.set(Ok(&["A", "B"]));
+    listing.until_asked(&clock).await;
+    let took = clock.elapsed() - began;
+    assert!((Duration::from_secs(15)..Duration::from_secs(30)).contains(&took), "{took:?}");
+    assert_eq!(peer.hear().await.as_deref(), Some("+trade B"));
+    tokio::join!(running.stop(), serve(peer));
+}
+
+#[tokio::test]
 async fn an_answer_that_is_none_or_not_whole_changes_nothing() {
     let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
     let listing = Listing::new(&["A", "B", "C", "D", "E"]);

@@ -356,6 +356,9 @@ pub struct Sim {
     /// Write each fault, and what shows of it, as a JSON line.
     #[arg(long, value_name = "FILE", requires = "faults")]
     pub ledger: Option<PathBuf>,
+    /// Let in only who signs with the other half of this key (PEM), where clients sign.
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Option<PathBuf>,
     /// After the last played frame: close, drain, write the log, exit 0.
     #[arg(long, requires = "play")]
     pub exit_when_done: bool,

@@ -7,7 +7,7 @@
 //!
 //! | field | meaning |
 //! | --- | --- |
-//! | `type` | which record: `trade quote ticker book_snapshot book_delta bar status instrument funding gap audit switch` |
+//! | `type` | which record: `trade quote ticker book_snapshot book_delta bar status instrument funding gap audit switch lifecycle` |
 //! | `feed` | the feed's name |
 //! | `symbol` | the venue's name for what it is about; absent where it is about the whole venue |
 //! | `ts`, `ts_ns` | when the venue says it happened: ms since 1970 as a number, ns as a string |
@@ -20,7 +20,7 @@
 //! | --- | --- |
 //! | `trade` | `price`, `size`, \[`side`: `buy` or `sell`, the taker's\], \[`id`\], \[`order_type`\] |
 //! | `quote` | \[`bid`\], \[`bid_size`\], \[`ask`\], \[`ask_size`\] |
-//! | `ticker` | those of `quote`, and \[`last`\], \[`volume`\], \[`vwap`\], \[`low`\], \[`high`\], \[`change`\], \[`change_percent`\], \[`trades`\] |
+//! | `ticker` | those of `quote`, and \[`last`\], \[`volume`\], \[`vwap`\], \[`low`\], \[`high`\], \[`change`\], \[`change_percent`\], \[`trades`\], \[`open_interest`\] |
 //! | `book_snapshot`, `book_delta` | `bids`, `asks`: levels as `[price,size]`, in a delta the new total, 0 removes; \[`depth`\]: levels a side; \[`checksum`\] |
 //! | `bar` | `begin`, `begin_ns`, `seconds`, `open`, `high`, `low`, `close`, `volume`, \[`vwap`\], \[`trades`\] |
 //! | `status` | `status`: `online cancel_only post_only limit_only reduce_only maintenance closed unknown`, `word`: the venue's, `detail` |
@@ -29,11 +29,12 @@
 //! | `gap` | `gap`: an object, as in the journal's gap entries, whose `from` and `to` may be `null` (see [`Gap`](crate::Gap)) |
 //! | `audit` | `check`, `found` |
 //! | `switch` | `switch`: an object with `cause`, `from`, `to`, \[`detail`\] (see [`Switch`](crate::record::Switch)) |
+//! | `lifecycle` | `stage`: `listed opened paused changed closed determined settled unknown`, `word`: the venue's, \[`group`\], \[`title`\], \[`opens`, `opens_ns`\], \[`closes`, `closes_ns`\], \[`outcome`\], \[`value`\] |
 
 mod line;
 mod read;
 
-use crate::record::{Bar, Book, Funding, Instrument, Quote, Side, Status, Ticker, Trade};
+use crate::record::{Bar, Book, Funding, Instrument, Lifecycle, Quote, Side, Status, Ticker, Trade};
 use crate::{Body, FeedName, Header, Record, Result};
 use line::Line;
 
@@ -57,6 +58,7 @@ pub fn encode(record: &Record, feed: &FeedName, out: &mut Vec<u8>) {
             line.text("found", audit.found.as_str());
         }
         Body::Switch(switch) => line.document("switch", switch),
+        Body::Lifecycle(life) => put_lifecycle(life, &mut line),
     }
     line.end();
 }
@@ -114,6 +116,17 @@ fn put_ticker(ticker: &Ticker, line: &mut Line<'_>) {
     line.decimal("open_interest", ticker.open_interest);
     line.decimal("mark_price", ticker.mark_price);
     line.decimal("index_price", ticker.index_price);
+}
+
+fn put_lifecycle(life: &Lifecycle, line: &mut Line<'_>) {
+    line.text("stage", life.stage.word());
+    line.text("word", life.word.as_str());
+    line.text("group", life.group.as_deref());
+    line.text("title", life.title.as_deref());
+    line.time("opens", "opens_ns", life.opens);
+    line.time("closes", "closes_ns", life.closes);
+    line.text("outcome", life.outcome.as_deref());
+    line.decimal("value", life.value);
 }
 
 fn put_book(book: &Book, line: &mut Line<'_>) {

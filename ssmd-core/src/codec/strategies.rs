@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::record::{
-    Audit, Bar, Book, Funding, Instrument, Level, Quote, Side, Status, Switch, Ticker, Trade, TradingStatus,
+    Audit, Bar, Book, Funding, Instrument, Level, Lifecycle, Quote, Side, Stage, Status, Switch, Ticker,
+    Trade, TradingStatus,
 };
 use crate::{
     Body, Decimal, EntryId, Evidence, Gap, GapCause, Header, Origin, Record, SessionId, Symbol, Timestamp,
@@ -57,6 +58,7 @@ fn body() -> impl Strategy<Value = Body> {
         (text(), text()).prop_map(|(check, found)| Body::Audit(Audit { check, found })),
         (cause(), evidence(), evidence(), text())
             .prop_map(|(cause, from, to, detail)| Body::Switch(Switch { cause, from, to, detail })),
+        lifecycle().prop_map(|life| Body::Lifecycle(Box::new(life))),
     ]
 }
 
@@ -91,6 +93,22 @@ fn ticker() -> impl Strategy<Value = Ticker> {
             index_price,
         }
     })
+}
+
+fn lifecycle() -> impl Strategy<Value = Lifecycle> {
+    let texts = proptest::array::uniform3(of(text()));
+    (select(&Stage::ALL[..]), text(), texts, of(time()), of(time()), of(decimal())).prop_map(
+        |((stage, _), word, [group, title, outcome], opens, closes, value)| Lifecycle {
+            stage,
+            word,
+            group,
+            title,
+            opens,
+            closes,
+            outcome,
+            value,
+        },
+    )
 }
 
 fn book() -> impl Strategy<Value = Book> {

@@ -20,6 +20,8 @@ const RESYNCS_MAX: usize = 1024;
 const SPARE: usize = 10;
 /// How much sooner than usual the universe is asked again after the venue did not tell it.
 const SOONER: u32 = 12;
+/// The universe is not asked again before, whatever the feed says.
+const SOONEST: Duration = Duration::from_millis(200);
 
 /// Every session of a capture.
 pub(super) struct Shards {
@@ -154,8 +156,10 @@ impl Shards {
         let Some(every) = self.options.universe_every else { return Box::pin(std::future::pending()) };
         // Many processes do not ask together.
         let every: Duration = every.mul_f64(self.random.random_range(0.9..1.1));
+        let changes_in = self.options.subscriptions.changes_at().map(|at| at.since(clock.now()).max(SOONEST));
         Box::pin(async move {
-            let mut wait = every;
+            // A feed that knows when what it wants will be different is asked then.
+            let mut wait = every.min(changes_in.unwrap_or(every));
             loop {
                 clock.sleep(wait).await;
                 match feed.universe().await {

@@ -24,7 +24,6 @@ mod decode;
 mod protocol;
 mod scan;
 mod subscriptions;
-mod time;
 mod wire;
 
 pub use audit::checksum;

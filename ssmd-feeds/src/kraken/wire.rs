@@ -221,7 +221,7 @@ impl<'de> Deserialize<'de> for Time {
 
 impl Time {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let time = super::time::parse(text)?;
+        let time = crate::time::parse(text)?;
         Some(Self(Some(time).filter(|time| time.nanos() != 0)))
     }
 }

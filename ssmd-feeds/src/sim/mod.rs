@@ -7,6 +7,7 @@
 mod connection;
 mod exchange;
 mod faults;
+mod kalshi;
 mod kraken;
 mod kraken_futures;
 mod log;
@@ -108,6 +109,7 @@ pub struct Sim {
     log: Option<Lines>,
     faults: Option<FaultScript>,
     ledger: Option<Lines>,
+    public_key: Option<Vec<u8>>,
 }
 
 impl Sim {
@@ -123,7 +125,7 @@ impl Sim {
                 .detail("not a loopback address")
                 .hint("listen on 127.0.0.1, or say that other machines may connect"));
         }
-        venue::open(&options.venue, &setup(&options)?)?;
+        venue::open(&options.venue, &setup(&options, None)?)?;
         if let Source::Play { files, .. } = &options.source {
             files.iter().try_for_each(|file| PlayReader::open(file).map(drop))?;
         }
@@ -131,7 +133,7 @@ impl Sim {
         let listener = TcpListener::bind(options.listen).await.map_err(taken)?;
         let address = listener.local_addr().map_err(taken)?;
         let log = options.log.as_deref().map(Lines::create).transpose()?;
-        Ok(Self { options, clock, listener, address, log, faults: None, ledger: None })
+        Ok(Self { options, clock, listener, address, log, faults: None, ledger: None, public_key: None })
     }
 
     /// Does wrong what `script` says, and writes down in `ledger` what a client could know of it: one JSON object a
@@ -142,6 +144,17 @@ impl Sim {
     pub fn with_faults(mut self, script: FaultScript, ledger: Option<&Path>) -> Result<Self> {
         self.faults = Some(script);
         self.ledger = ledger.map(Lines::create).transpose()?;
+        Ok(self)
+    }
+
+    /// Lets in only who signs with the private half of this key (PEM), on venues where clients sign.
+    ///
+    /// # Errors
+    /// `Invalid` if it is no such key, and what the system says about the file.
+    pub fn with_public_key(mut self, file: &Path) -> Result<Self> {
+        let failed = |cause| Error::io("read public key", cause).with("path", file.display());
+        self.public_key = Some(std::fs::read(file).map_err(failed)?);
+        venue::open(&self.options.venue, &setup(&self.options, self.public_key.clone())?)?;
         Ok(self)
     }
 
@@ -157,7 +170,8 @@ impl Sim {
     /// # Errors
     /// An unreadable play file, a log that cannot be written.
     pub async fn run(self, stop: CancellationToken) -> Result<SimSummary> {
-        let Opened { venue, rest } = venue::open(&self.options.venue, &setup(&self.options)?)?;
+        let setup = setup(&self.options, self.public_key.clone())?;
+        let Opened { venue, rest } = venue::open(&self.options.venue, &setup)?;
         if self.faults.is_some() && venue.witness().is_none() {
             return Err(no_witness(&self.options.venue));
         }
@@ -235,7 +249,7 @@ fn no_witness(venue: &str) -> Error {
 }
 
 /// What the venue is made from: a play lists what the venue lists first, since nobody trades it.
-fn setup(options: &SimOptions) -> Result<Setup> {
+fn setup(options: &SimOptions, public_key: Option<Vec<u8>>) -> Result<Setup> {
     match &options.source {
         Source::Model { seed, symbols, rate } => {
             let invalid = |detail| Err(Error::new(ErrorKind::Invalid, "set up simulator").detail(detail));
@@ -245,10 +259,11 @@ fn setup(options: &SimOptions) -> Result<Setup> {
             if rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
                 return invalid("the rate must be above zero");
             }
-            Ok(Setup { seed: *seed, symbols: symbols.clone(), plays: false })
+            Ok(Setup { seed: *seed, symbols: symbols.clone(), plays: false, public_key })
         }
         Source::Play { .. } => {
-            Ok(Setup { seed: 0, symbols: venue::symbols(&options.venue, PLAY_SYMBOLS)?, plays: true })
+            let symbols = venue::symbols(&options.venue, PLAY_SYMBOLS)?;
+            Ok(Setup { seed: 0, symbols, plays: true, public_key })
         }
     }
 }

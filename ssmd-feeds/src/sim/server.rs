@@ -132,6 +132,10 @@ fn answer(
         if !rest.has_socket(path) {
             return plain(StatusCode::NOT_FOUND, "no websocket here\n");
         }
+        if let Err(words) = rest.admits(request.headers(), path, shared.clock.now()) {
+            let body = serde_json::json!({"error": {"code": "authentication_error", "message": words}});
+            return plain(StatusCode::UNAUTHORIZED, &body.to_string());
+        }
         let less = |left: u64| left.checked_sub(1);
         if shared.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "refused, as the script says\n");

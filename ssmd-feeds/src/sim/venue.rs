@@ -6,17 +6,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hyper::HeaderMap;
 use ssmd_core::{Error, ErrorKind, Result, Symbol, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::faults::witness::Witness;
-use super::{kraken, kraken_futures};
+use super::{kalshi, kraken, kraken_futures};
 
 /// The number of a connection, from 1 in the order of opening.
 pub(super) type Connection = u64;
 
 /// Every venue that can be simulated.
 const VENUES: &[Entry] = &[
+    Entry { name: "kalshi", open: kalshi::open, symbols: kalshi::symbols },
     Entry { name: "kraken", open: kraken::open, symbols: kraken::symbols },
     Entry { name: "kraken-futures", open: kraken_futures::open, symbols: kraken_futures::symbols },
 ];
@@ -37,6 +39,8 @@ pub(super) struct Setup {
     pub(super) symbols: Vec<Symbol>,
     /// Frames come from a recording: commands are answered for any symbol, and there is no market.
     pub(super) plays: bool,
+    /// Who signs with the other half of this key, in PEM, is let in; for venues where clients sign.
+    pub(super) public_key: Option<Vec<u8>>,
 }
 
 /// A venue's two faces.
@@ -80,6 +84,16 @@ pub(super) trait SimVenue: Send {
 pub(super) trait SimRest: Send + Sync {
     /// Whether a WebSocket may be opened under `path`.
     fn has_socket(&self, path: &str) -> bool;
+
+    /// Lets a client open a WebSocket, or says why not. Venues without keys let everybody in.
+    fn admits(
+        &self,
+        _headers: &HeaderMap,
+        _path: &str,
+        _now: Timestamp,
+    ) -> std::result::Result<(), &'static str> {
+        Ok(())
+    }
 
     /// Answers a GET, or `None` if there is no such page.
     fn get(&self, path: &str, query: &str, now: Timestamp) -> Option<Bytes>;

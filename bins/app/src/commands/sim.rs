@@ -48,6 +48,9 @@ pub(super) async fn run(args: cli::Sim) -> Outcome {
     if let Some(script) = script {
         sim = sim.with_faults(script, args.ledger.as_deref())?;
     }
+    if let Some(key) = &args.public_key {
+        sim = sim.with_public_key(key)?;
+    }
     let address = sim.address();
     tracing::info!("listening: ws://{address}/v2 and http://{address}");
     let running = sim.run(stop.clone());

@@ -89,6 +89,22 @@ fn recorded_futures_come_back_byte_for_byte_with_every_number_followed() {
 }
 
 #[test]
+fn recorded_trades_of_kalshi_come_back_byte_for_byte() {
+    let Some(shared) = shared_data() else { return };
+    let play = shared.join("kalshi/play/trade-ssmd-2026-02.jsonl");
+    let (folder, port) = (tempdir().unwrap(), free_port());
+    let (feed, symbol, more) =
+        ("kalshi", "KXSOLD-26FEB1217-T79.9999", "channels: [ticker, trade, orderbook_delta]");
+    let config = environment_of(folder.path(), port, feed, symbol, more);
+    let (_, got) = record_feed(folder.path(), &play, feed, symbol, (port, &config));
+    assert!(got[&1].len() >= 7, "{got:?}");
+    let report = json(&["verify", "--store", &store_of(folder.path()), "--json"]);
+    for (field, expected) in [("errors", 0), ("unknown", 0), ("malformed", 0)] {
+        assert_eq!(report[field], expected, "{field} of {report}");
+    }
+}
+
+#[test]
 fn what_is_no_message_of_the_venue_is_kept_all_the_same() {
     let folder = tempdir().unwrap();
     let strange = [

@@ -3,7 +3,8 @@
 use capnp::NotInSchema;
 
 use crate::record::{
-    Audit, Bar, Book, Funding, Instrument, Level, Quote, Side, Status, Switch, Ticker, Trade, TradingStatus,
+    Audit, Bar, Book, Funding, Instrument, Level, Lifecycle, Quote, Side, Stage, Status, Switch, Ticker,
+    Trade, TradingStatus,
 };
 use crate::schema::ssmd_capnp as schema;
 use crate::{
@@ -99,6 +100,7 @@ fn body(from: schema::record::body::Reader<'_>) -> Result<Body> {
         Which::Gap(from) => Body::Gap(gap(from?)?),
         Which::Audit(from) => Body::Audit(audit(from?)?),
         Which::Switch(from) => Body::Switch(switch(from?)?),
+        Which::Lifecycle(from) => Body::Lifecycle(Box::new(lifecycle(from?)?)),
     })
 }
 
@@ -139,6 +141,29 @@ fn ticker(from: schema::ticker::Reader<'_>) -> Result<Ticker> {
         open_interest: optional!(from.has_open_interest.get_open_interest, decimal),
         mark_price: optional!(from.has_mark_price.get_mark_price, decimal),
         index_price: optional!(from.has_index_price.get_index_price, decimal),
+    })
+}
+
+fn lifecycle(from: schema::lifecycle::Reader<'_>) -> Result<Lifecycle> {
+    let stage = from.get_stage().map_err(|NotInSchema(number)| Fault::Newer("stage", number))?;
+    Ok(Lifecycle {
+        stage: match stage {
+            schema::Stage::Unknown => Stage::Unknown,
+            schema::Stage::Listed => Stage::Listed,
+            schema::Stage::Opened => Stage::Opened,
+            schema::Stage::Paused => Stage::Paused,
+            schema::Stage::Changed => Stage::Changed,
+            schema::Stage::Closed => Stage::Closed,
+            schema::Stage::Determined => Stage::Determined,
+            schema::Stage::Settled => Stage::Settled,
+        },
+        word: required!(from.has_word.get_word, text),
+        group: optional!(from.has_group.get_group, text),
+        title: optional!(from.has_title.get_title, text),
+        opens: present!(from.get_opens, schema::lifecycle::opens, Nanos).map(Timestamp::from_nanos),
+        closes: present!(from.get_closes, schema::lifecycle::closes, Nanos).map(Timestamp::from_nanos),
+        outcome: optional!(from.has_outcome.get_outcome, text),
+        value: optional!(from.has_value.get_value, decimal),
     })
 }
 

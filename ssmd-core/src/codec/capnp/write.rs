@@ -1,7 +1,8 @@
 //! From a record to the builders of the schema's generated code.
 
 use crate::record::{
-    Audit, Bar, Book, Funding, Instrument, Level, Quote, Side, Status, Switch, Ticker, Trade, TradingStatus,
+    Audit, Bar, Book, Funding, Instrument, Level, Lifecycle, Quote, Side, Stage, Status, Switch, Ticker,
+    Trade, TradingStatus,
 };
 use crate::schema::ssmd_capnp as schema;
 use crate::{Body, Decimal, Evidence, Gap, GapCause, Record};
@@ -31,6 +32,9 @@ pub(super) fn words_max(record: &Record) -> usize {
         }
         Body::Audit(audit) => text(&audit.check) + text(&audit.found),
         Body::Switch(switch) => evidence(&switch.from) + evidence(&switch.to) + text(&switch.detail),
+        Body::Lifecycle(life) => {
+            text(&life.word) + optional(&life.group) + optional(&life.title) + optional(&life.outcome)
+        }
         Body::Quote(_) | Body::Ticker(_) | Body::Bar(_) | Body::Funding(_) => 0,
     };
     FIXED_WORDS + symbol(&record.header.symbol) + body
@@ -98,6 +102,7 @@ fn put_body(body: &Body, to: schema::record::body::Builder<'_>) {
         Body::Gap(gap) => put_gap(gap, to.init_gap()),
         Body::Audit(audit) => put_audit(audit, to.init_audit()),
         Body::Switch(switch) => put_switch(switch, to.init_switch()),
+        Body::Lifecycle(life) => put_lifecycle(life, to.init_lifecycle()),
     }
 }
 
@@ -126,6 +131,26 @@ fn put_ticker(ticker: &Ticker, mut to: schema::ticker::Builder<'_>) {
         init_index_price = ticker.index_price,
     );
     put_present!(to: get_trades.set_count = ticker.trades);
+}
+
+fn put_lifecycle(life: &Lifecycle, mut to: schema::lifecycle::Builder<'_>) {
+    to.set_stage(match life.stage {
+        Stage::Unknown => schema::Stage::Unknown,
+        Stage::Listed => schema::Stage::Listed,
+        Stage::Opened => schema::Stage::Opened,
+        Stage::Paused => schema::Stage::Paused,
+        Stage::Changed => schema::Stage::Changed,
+        Stage::Closed => schema::Stage::Closed,
+        Stage::Determined => schema::Stage::Determined,
+        Stage::Settled => schema::Stage::Settled,
+    });
+    to.set_word(life.word.as_str());
+    put_texts!(to: set_group = &life.group, set_title = &life.title, set_outcome = &life.outcome);
+    put_present!(to:
+        get_opens.set_nanos = life.opens.map(|time| time.nanos()),
+        get_closes.set_nanos = life.closes.map(|time| time.nanos()),
+    );
+    put_decimals!(to: init_value = life.value);
 }
 
 fn put_book(book: &Book, mut to: schema::book::Builder<'_>) {

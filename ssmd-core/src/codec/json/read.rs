@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::line::to_millis;
-use crate::record::{Bar, Book, Funding, Level, Quote, Switch, Ticker};
+use crate::record::{Bar, Book, Funding, Level, Lifecycle, Quote, Stage, Switch, Ticker};
 use crate::{
     Body, Decimal, EntryId, Error, ErrorKind, FeedName, Gap, Header, Record, RecordType, Result, SessionId,
     Symbol, Timestamp,
@@ -46,6 +46,7 @@ fn body(kind: RecordType, line: &[u8]) -> Result<Body> {
         RecordType::Gap => Body::Gap(fields::<GapFields>(line)?.gap),
         RecordType::Audit => Body::Audit(fields(line)?),
         RecordType::Switch => Body::Switch(fields::<SwitchFields>(line)?.switch),
+        RecordType::Lifecycle => Body::Lifecycle(Box::new(lifecycle(line)?)),
     })
 }
 
@@ -85,6 +86,22 @@ struct TickerFields {
     open_interest: Option<Decimal>,
     mark_price: Option<Decimal>,
     index_price: Option<Decimal>,
+}
+
+#[derive(Deserialize)]
+struct LifecycleFields<'a> {
+    stage: Stage,
+    word: String,
+    group: Option<String>,
+    title: Option<String>,
+    opens: Option<i64>,
+    #[serde(borrow)]
+    opens_ns: Option<Text<'a>>,
+    closes: Option<i64>,
+    #[serde(borrow)]
+    closes_ns: Option<Text<'a>>,
+    outcome: Option<String>,
+    value: Option<Decimal>,
 }
 
 #[derive(Deserialize)]
@@ -146,6 +163,14 @@ fn ticker(line: &[u8]) -> Result<Ticker> {
         mark_price: read.mark_price,
         index_price: read.index_price,
     })
+}
+
+fn lifecycle(line: &[u8]) -> Result<Lifecycle> {
+    let fields: LifecycleFields<'_> = fields(line)?;
+    let LifecycleFields { stage, word, group, title, outcome, value, .. } = fields;
+    let opens = time("opens", fields.opens, fields.opens_ns)?;
+    let closes = time("closes", fields.closes, fields.closes_ns)?;
+    Ok(Lifecycle { stage, word, group, title, opens, closes, outcome, value })
 }
 
 fn book(line: &[u8]) -> Result<Book> {

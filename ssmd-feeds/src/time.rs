@@ -1,12 +1,12 @@
-//! Kraken's timestamps: RFC 3339 text to nanoseconds, exactly and quickly.
+//! Timestamps of venues: RFC 3339 text to nanoseconds, exactly and quickly.
 
 use ssmd_core::Timestamp;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// Reads RFC 3339. The form that the venue sends, `2026-09-25T17:48:26.844359Z`, is read here in a few
+/// Reads RFC 3339. The form that venues send, `2026-09-25T17:48:26.844359Z`, is read here in a few
 /// nanoseconds; any other one by the general reader. `None` is no time, or one that a [`Timestamp`] cannot hold.
-pub(super) fn parse(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse(text: &str) -> Option<Timestamp> {
     parse_utc(text.as_bytes()).or_else(|| text.parse().ok())
 }
 
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_the_venue_sends() {
+    fn reads_what_venues_send() {
         assert_eq!(parse("2026-09-25T17:48:26.844359Z").unwrap().nanos(), 1_790_358_506_844_359_000);
         assert_eq!(parse("2026-09-25T17:48:26.844359566Z").unwrap().nanos(), 1_790_358_506_844_359_566);
         assert_eq!(parse("1970-01-01T00:00:00Z").unwrap().nanos(), 0);
