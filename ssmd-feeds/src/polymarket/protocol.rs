@@ -133,7 +133,7 @@ impl Protocol for PolymarketProtocol {
                 *freshness = Freshness::new(now);
                 return;
             }
-            tokens.iter().for_each(|token| self.table.restart(token, now, send));
+            self.table.cycle(&tokens, now, send);
             freshness.asks(tokens, now);
         }
     }

@@ -53,7 +53,7 @@ struct Line {
     not_before: Duration,
     /// How often it was started anew without a minute between, and when it may be again.
     restarts: u32,
-    restart_not_before: Duration,
+    restart_not_before: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Table {
                 (Err(error), _) => self.impossible.push(refuse(error.to_string())),
             }
         }
-        self.lines.retain(|_, line| line.wanted || line.state != State::Off);
+        self.lines.retain(|_, line| line.wanted || line.may_be_on());
         self.ask(now, send);
     }
 
@@ -119,6 +119,11 @@ impl Table {
             line.restart = true;
             self.ask(now, send);
         }
+    }
+
+    /// Leaves tokens that are on and asks for them again, at once.
+    pub(super) fn cycle(&mut self, tokens: &[Symbol], now: Duration, send: &mut Vec<Bytes>) {
+        self.request(Step::Cycle, tokens, now, send);
     }
 
     /// Gives up books that did not come, and asks for whatever is due.
@@ -246,25 +251,32 @@ fn operation(operation: &'static str, assets_ids: &[&str]) -> Option<Bytes> {
 }
 
 impl Line {
+    /// Whether the venue may have it: what was asked for, also if no book came.
+    fn may_be_on(&self) -> bool {
+        self.state != State::Off || self.failures > 0
+    }
+
     /// What to do next, if anything can be done now. What is asked for is left only when its book has come or is given
     /// up, so that the book cannot be taken for that of a later request.
     fn step(&self, now: Duration) -> Option<Step> {
         match self.state {
-            State::Off if !self.wanted || now < self.not_before => None,
-            // It was asked for before, and may be on.
-            State::Off if self.failures > 0 => Some(Step::Cycle),
+            State::Off if !self.wanted => self.may_be_on().then_some(Step::Unsubscribe),
+            State::Off if now < self.not_before => None,
+            State::Off if self.may_be_on() => Some(Step::Cycle),
             State::Off => Some(Step::Subscribe),
             State::On if !self.wanted => Some(Step::Unsubscribe),
-            State::On if self.restart && now >= self.restart_not_before => Some(Step::Cycle),
+            State::On if self.restart && self.restart_not_before.is_none_or(|at| now >= at) => {
+                Some(Step::Cycle)
+            }
             State::Asked { .. } | State::On => None,
         }
     }
 
     /// The first restart goes out at once; each of those that follow it waits twice as long.
     fn restarted(&mut self, now: Duration) {
-        let calm = now >= self.restart_not_before + RESTART_CALM;
+        let calm = self.restart_not_before.is_none_or(|at| now >= at + RESTART_CALM);
         self.restarts = if calm { 0 } else { self.restarts + 1 };
-        self.restart_not_before = now + (RETRY_FIRST * 2_u32.pow(self.restarts.min(16))).min(RETRY_MAX);
+        self.restart_not_before = Some(now + (RETRY_FIRST * 2_u32.pow(self.restarts.min(16))).min(RETRY_MAX));
     }
 
     /// Whether a book was given up. What is not wanted any more may be on all the same, so it is left.

@@ -4,6 +4,7 @@
 //! document names are tokens, conditions and slugs; patterns stand for slugs, conditions and questions.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -95,8 +96,10 @@ pub fn page_path(filters: &SymbolFilters, now: Timestamp, after: Option<&str>) -
         let _infallible = write!(path, "&volume_num_min={volume}");
     }
     if let Some(within) = filters.close_within {
-        let last = now.saturating_add(within);
-        let _infallible = write!(path, "&end_date_max={last}");
+        // In whole seconds, one later: it is only to make the listing shorter.
+        let last = now.saturating_add(within).saturating_add(Duration::from_secs(1)).to_string();
+        let seconds = last.split('.').next().unwrap_or(&last);
+        let _infallible = write!(path, "&end_date_max={seconds}Z");
     }
     if let Some(after) = after {
         path.push_str("&after_cursor=");
@@ -402,8 +405,6 @@ fn unread(cause: serde_json::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const CONDITION: &str = "0x8bdeac60c92d3bc494792fd334ca181b0cf70355f23dca4098d558280b554c81";
@@ -474,7 +475,7 @@ mod tests {
         assert_eq!(meant(&[], &soon), ["21", "22"]);
         let path = page_path(&soon, Timestamp::from_nanos(0), Some("a+b="));
         assert!(
-            path.ends_with("&closed=false&end_date_max=1970-01-02T00:00:00Z&after_cursor=a%2Bb%3D"),
+            path.ends_with("&closed=false&end_date_max=1970-01-02T00:00:01Z&after_cursor=a%2Bb%3D"),
             "{path}"
         );
     }

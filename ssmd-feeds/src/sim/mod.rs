@@ -14,6 +14,7 @@ mod market;
 mod outbox;
 mod play;
 mod player;
+mod polymarket;
 mod server;
 mod venue;
 

@@ -10,7 +10,7 @@ use ssmd_core::{Error, ErrorKind, Result, Symbol, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::faults::witness::Witness;
-use super::{kraken, kraken_futures};
+use super::{kraken, kraken_futures, polymarket};
 
 /// The number of a connection, from 1 in the order of opening.
 pub(super) type Connection = u64;
@@ -19,6 +19,7 @@ pub(super) type Connection = u64;
 const VENUES: &[Entry] = &[
     Entry { name: "kraken", open: kraken::open, symbols: kraken::symbols },
     Entry { name: "kraken-futures", open: kraken_futures::open, symbols: kraken_futures::symbols },
+    Entry { name: "polymarket", open: polymarket::open, symbols: polymarket::symbols },
 ];
 
 /// One line of the table.
