@@ -17,8 +17,7 @@ pub const CHANNELS: &[ChannelWords] = &[ChannelWords {
     name: MARKET,
     option: OptionWords::OneOf(&[ALWAYS, SAMPLED]),
     default_option: Some(ALWAYS),
-    summary: "books, their changes, trades, best prices and tick sizes of tokens; new and resolved markets of the \
-              whole venue. The option says which hashes of books are checked",
+    summary: "all about tokens: books, changes, trades, best prices, tick sizes; the option is which hashes are checked",
 }];
 
 const MARKET: &str = "market";
