@@ -327,7 +327,11 @@ impl Token {
             Verdict::Unchecked if claim.agrees(&self.book) == Some(false) => Verdict::Failed,
             verdict => verdict,
         };
-        if verdict != Verdict::Failed {
+        if verdict == Verdict::Verified {
+            self.good = Some(Evidence { shown: Some(claim.hash.to_string()), ..seen });
+            return None;
+        }
+        if verdict == Verdict::Unchecked {
             return None;
         }
         let detail = match claim.agrees(&self.book) {

@@ -89,10 +89,10 @@ fn recorded_tokens_come_back_byte_for_byte_with_every_hash_right() {
     let Some(shared) = shared_data() else { return };
     let play = shared.join("polymarket/play/session-2026-09-07-opentape.jsonl");
     let (folder, port) = (tempdir().unwrap(), free_port());
-    let token = "\"114602688616062054693464639818826590702731982636255124778328943187816056373369\"";
+    let token = "114602688616062054693464639818826590702731982636255124778328943187816056373369";
     let (feed, more) = ("polymarket", "channels: [market]");
     let config = environment_of(folder.path(), port, feed, token, more);
-    let (_, got) = record_feed(folder.path(), &play, feed, token.trim_matches('"'), (port, &config));
+    let (_, got) = record_feed(folder.path(), &play, feed, token, (port, &config));
     // Behind the recording itself come answers to pings.
     assert!(got[&1].len() >= 65);
     let report = json(&["verify", "--store", &store_of(folder.path()), "--json"]);

@@ -7,7 +7,7 @@ use ssmd_core::Timestamp;
 
 use super::super::market::{Change, Fill, Ladder, Level, Market, Side};
 use super::super::venue::{Connection, Outgoing};
-use super::markets::{LOT, Names};
+use super::markets::{LOT, Names, PRICE_SCALE, TICK};
 
 /// Digits after the point of a size.
 const SIZE_SCALE: u32 = 2;
@@ -18,6 +18,8 @@ const MIN_ORDER_SIZE: &str = "5";
 pub(super) struct Listing {
     names: Names,
     market: Market,
+    /// The millisecond of the last event.
+    millis: i64,
     /// The market's last price, as hashes and books tell it; empty before the first trade that somebody saw.
     last: String,
     listeners: [Vec<Connection>; 2],
@@ -31,10 +33,11 @@ pub(super) struct Listing {
 impl Listing {
     pub(super) fn new(names: &Names, seed: u64, now: Timestamp) -> Self {
         let market = Market::new(seed, names.start, LOT, now);
-        let last = last_price(market.last(), names.scale);
+        let last = last_price(market.last());
         Self {
             names: names.clone(),
             market,
+            millis: millis(now),
             last,
             listeners: Default::default(),
             bests: Default::default(),
@@ -56,21 +59,20 @@ impl Listing {
     }
 
     /// The book that a subscription begins with.
-    pub(super) fn book(&self, token: usize, now: Timestamp) -> String {
+    pub(super) fn book(&self, token: usize) -> String {
         let (bids, asks) = self.levels(token);
-        let hash = self.hash(token, &bids, &asks, now);
+        let hash = self.hash(token, &bids, &asks);
         format!(
             r#"{{"market":"{}","asset_id":"{}","timestamp":"{}","hash":"{hash}","bids":[{bids}],"asks":[{asks}],"tick_size":"{}","event_type":"book","last_trade_price":"{}"}}"#,
-            self.names.condition,
-            self.names.tokens[token],
-            millis(now),
-            self.names.tick(),
-            self.last,
+            self.names.condition, self.names.tokens[token], self.millis, TICK, self.last,
         )
     }
 
     /// Lets one thing happen; says how many messages it made.
+    ///
+    /// Each event has a millisecond of its own: a hash is that of the book after the last change of its millisecond.
     pub(super) fn step(&mut self, now: Timestamp, out: &mut Outgoing) -> usize {
+        self.millis = millis(now).max(self.millis + 1);
         let (mut changes, mut fills) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.fills));
         self.market.step(now, &mut fills, &mut |change, ladder| {
             let level = match change {
@@ -81,21 +83,21 @@ impl Listing {
         });
         changes.retain(|(_, level)| self.is_price(level.price));
         if let Some(fill) = fills.last() {
-            self.last = last_price(fill.price, self.names.scale);
+            self.last = last_price(fill.price);
         }
         let mut said = 0;
         if !changes.is_empty() {
-            said += self.say_changes(&changes, now, out);
+            said += self.say_changes(&changes, out);
         }
         if fills.iter().any(|fill| self.is_price(fill.price)) {
-            said += self.say_books(now, out);
+            said += self.say_books(out);
             said += fills
                 .iter()
                 .filter(|fill| self.is_price(fill.price))
-                .map(|f| self.say_trade(f, now, out))
+                .map(|f| self.say_trade(f, out))
                 .sum::<usize>();
         }
-        said += self.say_bests(now, out);
+        said += self.say_bests(out);
         changes.clear();
         fills.clear();
         (self.changes, self.fills) = (changes, fills);
@@ -104,20 +106,21 @@ impl Listing {
 
     /// Prices are between 0 and 1. What lies beyond is never seen.
     fn is_price(&self, ticks: i64) -> bool {
-        (1..10_i64.pow(self.names.scale)).contains(&ticks)
+        (1..10_i64.pow(PRICE_SCALE)).contains(&ticks)
     }
 
     /// One message for each level. Those of one millisecond carry the hash of the book after the last of them.
-    fn say_changes(&self, changes: &[(Side, Level)], now: Timestamp, out: &mut Outgoing) -> usize {
+    fn say_changes(&self, changes: &[(Side, Level)], out: &mut Outgoing) -> usize {
         let clients = self.clients();
+        let bests = [0, 1].map(|token| self.best(token));
         let hashes = [0, 1].map(|token| {
             let (bids, asks) = self.levels(token);
-            self.hash(token, &bids, &asks, now)
+            self.hash(token, &bids, &asks)
         });
         for (side, level) in changes {
             let entries = [0, 1].map(|token| {
                 let bid = (*side == Side::Bid) == (token == 0);
-                let [best_bid, best_ask] = self.best(token);
+                let [best_bid, best_ask] = &bests[token];
                 format!(
                     r#"{{"asset_id":"{}","price":"{}","size":"{}","side":"{}","hash":"{}","best_bid":"{}","best_ask":"{}"}}"#,
                     self.names.tokens[token],
@@ -125,15 +128,15 @@ impl Listing {
                     number(level.qty, SIZE_SCALE),
                     if bid { "BUY" } else { "SELL" },
                     hashes[token],
-                    best_bid.unwrap_or_else(|| "0".to_owned()),
-                    best_ask.unwrap_or_else(|| "1".to_owned()),
+                    best_bid.as_deref().unwrap_or("0"),
+                    best_ask.as_deref().unwrap_or("1"),
                 )
             });
             let frame = format!(
                 r#"{{"market":"{}","price_changes":[{}],"timestamp":"{}","event_type":"price_change"}}"#,
                 self.names.condition,
                 entries.join(","),
-                millis(now),
+                self.millis,
             );
             out.say_all(&clients, &frame);
         }
@@ -141,22 +144,20 @@ impl Listing {
     }
 
     /// Around a trade, both books are told whole, without what is told to those who ask for them.
-    fn say_books(&self, now: Timestamp, out: &mut Outgoing) -> usize {
+    fn say_books(&self, out: &mut Outgoing) -> usize {
         for token in [0, 1] {
             let (bids, asks) = self.levels(token);
-            let hash = self.hash(token, &bids, &asks, now);
+            let hash = self.hash(token, &bids, &asks);
             let frame = format!(
                 r#"{{"market":"{}","asset_id":"{}","timestamp":"{}","hash":"{hash}","bids":[{bids}],"asks":[{asks}],"event_type":"book"}}"#,
-                self.names.condition,
-                self.names.tokens[token],
-                millis(now),
+                self.names.condition, self.names.tokens[token], self.millis,
             );
             out.say_all(&self.listeners[token], &frame);
         }
         2
     }
 
-    fn say_trade(&self, fill: &Fill, now: Timestamp, out: &mut Outgoing) -> usize {
+    fn say_trade(&self, fill: &Fill, out: &mut Outgoing) -> usize {
         let frame = format!(
             r#"{{"market":"{}","asset_id":"{}","price":"{}","size":"{}","fee_rate_bps":"0","side":"{}","timestamp":"{}","event_type":"last_trade_price","transaction_hash":"0x{:064x}"}}"#,
             self.names.condition,
@@ -164,14 +165,14 @@ impl Listing {
             self.price(0, fill.price),
             number(fill.qty, SIZE_SCALE),
             if fill.buy { "BUY" } else { "SELL" },
-            millis(now),
+            self.millis,
             fill.id,
         );
         out.say_all(&self.clients(), &frame);
         1
     }
 
-    fn say_bests(&mut self, now: Timestamp, out: &mut Outgoing) -> usize {
+    fn say_bests(&mut self, out: &mut Outgoing) -> usize {
         let mut said = 0;
         for token in [0, 1] {
             let [bid, ask] = self.best(token);
@@ -182,9 +183,7 @@ impl Listing {
             }
             let frame = format!(
                 r#"{{"market":"{}","asset_id":"{}",{bests},"timestamp":"{}","event_type":"best_bid_ask"}}"#,
-                self.names.condition,
-                self.names.tokens[token],
-                millis(now),
+                self.names.condition, self.names.tokens[token], self.millis,
             );
             self.bests[token] = bests;
             out.say_all(&self.listeners[token], &frame);
@@ -202,8 +201,8 @@ impl Listing {
     }
 
     fn price(&self, token: usize, ticks: i64) -> String {
-        let ticks = if token == 0 { ticks } else { 10_i64.pow(self.names.scale) - ticks };
-        number(ticks, self.names.scale)
+        let ticks = if token == 0 { ticks } else { 10_i64.pow(PRICE_SCALE) - ticks };
+        number(ticks, PRICE_SCALE)
     }
 
     /// The ladders of bids and of asks of a token.
@@ -233,14 +232,10 @@ impl Listing {
         (bids, asks)
     }
 
-    fn hash(&self, token: usize, bids: &str, asks: &str, now: Timestamp) -> String {
+    fn hash(&self, token: usize, bids: &str, asks: &str) -> String {
         let text = format!(
             r#"{{"market":"{}","asset_id":"{}","timestamp":"{}","hash":"","bids":[{bids}],"asks":[{asks}],"min_order_size":"{MIN_ORDER_SIZE}","tick_size":"{}","neg_risk":false,"last_trade_price":"{}"}}"#,
-            self.names.condition,
-            self.names.tokens[token],
-            millis(now),
-            self.names.tick(),
-            self.last,
+            self.names.condition, self.names.tokens[token], self.millis, TICK, self.last,
         );
         Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -262,10 +257,9 @@ fn number(units: i64, scale: u32) -> String {
     format!("{whole}.{}", digits.trim_end_matches('0'))
 }
 
-/// The last price has three digits after the point, whatever the step of prices.
-fn last_price(ticks: i64, scale: u32) -> String {
-    let thousandths = ticks * 10_i64.pow(3 - scale.min(3));
-    format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
+/// The last price has three digits after the point, zeros too.
+fn last_price(ticks: i64) -> String {
+    format!("{}.{:03}", ticks / 1000, ticks % 1000)
 }
 
 #[cfg(test)]
@@ -273,10 +267,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_steps_between_0_and_1_are_enough_for_a_market() {
+        let token = ssmd_core::Symbol::new("1230").unwrap();
+        let mut listing = Listing::new(&Names::new(&token).unwrap(), 7, Timestamp::from_nanos(0));
+        let (mut out, mut said) = (Outgoing::default(), 0);
+        listing.listen(0, 1);
+        for _ in 0..20_000 {
+            said += listing.step(Timestamp::from_nanos(0), &mut out);
+            let best = [&listing.market.bids, &listing.market.asks].map(|ladder| ladder.get(0));
+            if let [Some(bid), Some(ask)] = best {
+                assert!(bid.price < ask.price);
+            }
+            out.forget(1);
+        }
+        assert!(said > 20_000, "{said}");
+    }
+
+    #[test]
     fn numbers_are_written_as_the_venue_does() {
         let written =
             [(62, 2), (500, 3), (1, 3), (0, 2), (10_000, 2), (273_250, 2)].map(|(u, s)| number(u, s));
         assert_eq!(written, ["0.62", "0.5", "0.001", "0", "100", "2732.5"]);
-        assert_eq!([last_price(62, 2), last_price(7, 3)], ["0.620", "0.007"]);
+        assert_eq!([last_price(620), last_price(7)], ["0.620", "0.007"]);
     }
 }

@@ -11,14 +11,18 @@ use ssmd_core::{Error, ErrorKind, Result, Symbol, Timestamp};
 use super::super::market::hash;
 use super::super::venue::SimRest;
 
-/// Slug, digits after the point of a price, the price in ticks at which the market begins, tag and what was traded.
-const KNOWN: &[(&str, u32, i64, &str, u32)] = &[
-    ("bitcoin-above-100k-on-december-31", 3, 465, "Crypto", 990_364),
-    ("bitcoin-above-150k-on-december-31", 3, 120, "Crypto", 48_200),
-    ("fed-cuts-rates-in-december", 2, 62, "Economics", 4_189_051),
-    ("rain-in-london-on-new-years-day", 2, 55, "Weather", 9_988),
-    ("ceasefire-by-december-31", 3, 870, "Politics", 5_032_192),
+/// Slug, the price in thousandths at which the market begins, tag and what was traded.
+const KNOWN: &[(&str, i64, &str, u32)] = &[
+    ("bitcoin-above-100k-on-december-31", 465, "Crypto", 990_364),
+    ("bitcoin-above-150k-on-december-31", 320, "Crypto", 48_200),
+    ("fed-cuts-rates-in-december", 620, "Economics", 4_189_051),
+    ("rain-in-london-on-new-years-day", 550, "Weather", 9_988),
+    ("ceasefire-by-december-31", 770, "Politics", 5_032_192),
 ];
+/// The smallest step of a price.
+pub(super) const TICK: &str = "0.001";
+/// Digits after the point of a price.
+pub(super) const PRICE_SCALE: u32 = 3;
 /// A typical quantity, in hundredths of a share.
 pub(super) const LOT: i64 = 10_000;
 /// Digits of a token's id: as many as those of the venue often have.
@@ -36,8 +40,6 @@ pub(super) struct Names {
     pub(super) condition: String,
     /// "Yes" and "No".
     pub(super) tokens: [String; 2],
-    /// Digits after the point of a price.
-    pub(super) scale: u32,
     /// Where it begins, in ticks.
     pub(super) start: i64,
     tag: String,
@@ -57,17 +59,10 @@ impl Names {
         let known = KNOWN.iter().find(|known| yes(known.0) == tokens[0]).copied();
         let number = hash(&tokens[0]);
         let slug = known.map_or_else(|| format!("market-{number:016x}"), |known| known.0.to_owned());
-        let (_, scale, start, tag, volume) =
-            known.unwrap_or(("", 3, 0, "Invented", (number % 100_000) as u32));
-        let ticks = 10_i64.pow(scale);
-        let start = if start > 0 { start } else { ticks / 4 + (number % (ticks as u64 / 2)) as i64 };
+        let invented = ("", 250 + (number % 500) as i64, "Invented", (number % 100_000) as u32);
+        let (_, start, tag, volume) = known.unwrap_or(invented);
         let condition = format!("0x{}", digits(&tokens[0], 16, 64));
-        Ok(Self { slug, condition, tokens, scale, start, tag: tag.to_owned(), volume })
-    }
-
-    /// The smallest step of a price.
-    pub(super) fn tick(&self) -> String {
-        format!("0.{:0>width$}", 1, width = self.scale as usize)
+        Ok(Self { slug, condition, tokens, start, tag: tag.to_owned(), volume })
     }
 
     fn question(&self) -> String {
@@ -92,7 +87,7 @@ impl Names {
             "archived": false,
             "acceptingOrders": true,
             "enableOrderBook": true,
-            "orderPriceMinTickSize": self.tick().parse::<f64>().unwrap_or_default(),
+            "orderPriceMinTickSize": 0.001,
             "orderMinSize": 5,
             "negRisk": false,
             "tags": [{"id": "1", "label": self.tag, "slug": self.tag.to_lowercase()}],
@@ -111,7 +106,7 @@ impl Names {
             "archived": false,
             "accepting_orders": true,
             "minimum_order_size": 5,
-            "minimum_tick_size": self.tick().parse::<f64>().unwrap_or_default(),
+            "minimum_tick_size": 0.001,
             "condition_id": self.condition,
             "question": self.question(),
             "market_slug": self.slug,

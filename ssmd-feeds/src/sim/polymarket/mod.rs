@@ -4,6 +4,7 @@
 
 mod listing;
 mod markets;
+mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -138,7 +139,7 @@ impl SimVenue for Polymarket {
     }
 
     fn witness(&self) -> Option<Box<dyn Witness>> {
-        None
+        Some(Box::<witness::PolymarketWitness>::default())
     }
 }
 
@@ -162,7 +163,7 @@ impl Polymarket {
             self.active.push(condition);
         }
         listing.listen(at, client);
-        Some(listing.book(at, now))
+        Some(listing.book(at))
     }
 
     fn unsubscribe(&mut self, client: Connection, token: &str) {
