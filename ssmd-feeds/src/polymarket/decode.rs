@@ -17,11 +17,11 @@ use ssmd_core::{
 use super::audit::{Claim, Failure, Market, Token, Verdict};
 use super::channel::Hashes;
 use super::hash::Hash;
-use super::lifecycle;
 use super::wire::{
     BestBidAsk, Book, EventType, Glance, LastPrice, LastTradePrice, MarketResolved, NewMarket, PriceChange,
     TickSizeChange, best_first, glance, glance_inside,
 };
+use super::{lifecycle, scan};
 use crate::decoding::{self, evidence, header, malformed, shown};
 
 /// More tokens on one connection are hostile: it has 500 at most.
@@ -107,6 +107,13 @@ impl PolymarketDecode {
             self.sent(frame);
             return Ok(());
         }
+        if let Some(message) = scan::price_change(&frame.payload) {
+            let message = self.price_change_of(message)?;
+            self.expire(frame, out);
+            self.message(frame, message, out);
+            self.heard = frame.elapsed;
+            return Ok(());
+        }
         match glance(&frame.payload).map_err(malformed)? {
             Glance::Beat | Glance::Complaint(_) => {
                 self.expire(frame, out);
@@ -155,15 +162,7 @@ impl PolymarketDecode {
                 let at = self.known(&book.asset_id, &book.market)?;
                 Message::Book(book, at)
             }
-            EventType::PriceChange => {
-                let message: PriceChange<'_> = parse(payload)?;
-                let mut tokens = Vec::with_capacity(message.price_changes.0.len());
-                for change in &message.price_changes.0 {
-                    let token = if change.asset_id.is_empty() { &message.asset_id } else { &change.asset_id };
-                    tokens.push(self.known(token, &message.market)?);
-                }
-                Message::PriceChange(message, tokens)
-            }
+            EventType::PriceChange => self.price_change_of(parse(payload)?)?,
             EventType::LastTradePrice => {
                 let trade: LastTradePrice<'_> = parse(payload)?;
                 let at = self.known(&trade.asset_id, &trade.market)?;
@@ -190,6 +189,15 @@ impl PolymarketDecode {
                 Message::Resolved(market, symbols)
             }
         })
+    }
+
+    fn price_change_of<'a>(&mut self, message: PriceChange<'a>) -> Result<Message<'a>, DecodeError> {
+        let mut tokens = Vec::with_capacity(message.price_changes.0.len());
+        for change in &message.price_changes.0 {
+            let token = if change.asset_id.is_empty() { &message.asset_id } else { &change.asset_id };
+            tokens.push(self.known(token, &message.market)?);
+        }
+        Ok(Message::PriceChange(message, tokens))
     }
 
     fn message(&mut self, frame: &Frame, message: Message<'_>, out: &mut Vec<Output>) {

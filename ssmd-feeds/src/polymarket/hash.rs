@@ -12,7 +12,8 @@ use ssmd_core::{BookSide, Decimal, OrderBook};
 pub(super) struct Hash(pub(super) Option<[u8; 20]>);
 
 impl Hash {
-    fn parse(text: &str) -> Self {
+    /// Reads the digits of a hash.
+    pub(super) fn parse(text: &str) -> Self {
         let mut bytes = [0; 20];
         let pairs = text.as_bytes().chunks_exact(2);
         if text.len() != 40 {

@@ -26,6 +26,7 @@ mod freshness;
 mod hash;
 mod lifecycle;
 mod protocol;
+mod scan;
 mod subscriptions;
 mod wire;
 

@@ -13,7 +13,7 @@ use super::hash::Hash;
 /// More levels on one side of a book are hostile: prices have at most 9,999 steps.
 const LEVELS_MAX: usize = 20_000;
 /// More changes in one message are hostile: a sweep through a book has some hundred.
-const CHANGES_MAX: usize = 2_000;
+pub(super) const CHANGES_MAX: usize = 2_000;
 /// More messages in one frame are hostile: a connection has 500 tokens, whose books come in one frame.
 const MESSAGES_MAX: usize = 2_000;
 /// More tokens of one market are hostile: it has two.
@@ -382,6 +382,13 @@ pub(super) struct Time(pub(super) Option<u64>);
 const NANOS_PER_MILLISECOND: i64 = 1_000_000;
 
 impl Time {
+    /// Reads digits.
+    pub(super) fn parse(digits: &str) -> Option<Self> {
+        let all = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let time = Self(Some(all.then(|| digits.parse().ok()).flatten()?));
+        time.timestamp().map(|_| time)
+    }
+
     /// The moment.
     pub(super) fn timestamp(self) -> Option<Timestamp> {
         let millis = i64::try_from(self.0?).ok()?;
@@ -396,12 +403,7 @@ impl<'de> Deserialize<'de> for Time {
             return Ok(Self(None));
         }
         let digits = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
-        let time = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
-        let time = Self(Some(time.ok_or_else(|| D::Error::custom("a time that is none"))?));
-        match time.timestamp() {
-            Some(_) => Ok(time),
-            None => Err(D::Error::custom("a time that is none")),
-        }
+        Self::parse(digits).ok_or_else(|| D::Error::custom("a time that is none"))
     }
 }
 
