@@ -44,6 +44,7 @@ mod time;
 pub mod kalshi;
 pub mod kraken;
 pub mod kraken_futures;
+pub mod polymarket;
 
 pub use capture::{Capture, CaptureFigures, CaptureOptions, CaptureStatus, CaptureSummary};
 pub use dial::{Dial, Dialer, Received, Socket};
@@ -52,7 +53,8 @@ pub use venue::{Handshake, Missing, OpenContext, Protocol, VenueInfo};
 pub use ws::{Liveness, Subscriptions, WsFeed, WsOptions};
 
 /// Every venue there is, one line each.
-pub static VENUES: &[&VenueInfo] = &[&kalshi::VENUE, &kraken::VENUE, &kraken_futures::VENUE];
+pub static VENUES: &[&VenueInfo] =
+    &[&kalshi::VENUE, &kraken::VENUE, &kraken_futures::VENUE, &polymarket::VENUE];
 
 /// What environments may say: the names, channels and options of every venue.
 pub fn vocabulary() -> Vocabulary {

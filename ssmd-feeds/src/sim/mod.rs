@@ -15,6 +15,7 @@ mod market;
 mod outbox;
 mod play;
 mod player;
+mod polymarket;
 mod server;
 mod venue;
 
@@ -245,7 +246,7 @@ fn no_witness(venue: &str) -> Error {
     Error::new(ErrorKind::Unsupported, "script faults")
         .detail("the simulator cannot tell yet what shows of a fault on this venue")
         .with("venue", venue)
-        .hint("script faults on kraken")
+        .hint("script faults on kraken or polymarket")
 }
 
 /// What the venue is made from: a play lists what the venue lists first, since nobody trades it.

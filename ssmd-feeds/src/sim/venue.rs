@@ -11,7 +11,7 @@ use ssmd_core::{Error, ErrorKind, Result, Symbol, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::faults::witness::Witness;
-use super::{kalshi, kraken, kraken_futures};
+use super::{kalshi, kraken, kraken_futures, polymarket};
 
 /// The number of a connection, from 1 in the order of opening.
 pub(super) type Connection = u64;
@@ -21,6 +21,7 @@ const VENUES: &[Entry] = &[
     Entry { name: "kalshi", open: kalshi::open, symbols: kalshi::symbols },
     Entry { name: "kraken", open: kraken::open, symbols: kraken::symbols },
     Entry { name: "kraken-futures", open: kraken_futures::open, symbols: kraken_futures::symbols },
+    Entry { name: "polymarket", open: polymarket::open, symbols: polymarket::symbols },
 ];
 
 /// One line of the table.

@@ -74,7 +74,7 @@ impl Row {
     /// It has shown in this frame.
     pub(super) fn shows(self, shown: &Shown, to: Place) -> Self {
         let Shown { evidence, from, missing, .. } = *shown;
-        Self { evidence, from, to: Some(to), missing, ..self }
+        Self { evidence, from, to: shown.to.or(Some(to)), missing, ..self }
     }
 
     /// Whether its evidence lies among the first so many frames of its connection.

@@ -41,6 +41,8 @@ pub(in crate::sim) struct Shown {
     pub(in crate::sim) evidence: Evidence,
     /// The last frame that was good.
     pub(in crate::sim) from: Option<Place>,
+    /// Where it showed, if that was before this frame.
+    pub(in crate::sim) to: Option<Place>,
     /// How many messages are missing, where numbers tell.
     pub(in crate::sim) missing: Option<u64>,
 }

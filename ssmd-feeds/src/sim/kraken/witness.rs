@@ -164,7 +164,7 @@ impl View {
                 let good = book.good;
                 if let Some(evidence) = book.take(data, message.kind == "snapshot", place) {
                     let topic = Topic { channel: "book".to_owned(), symbol: data.symbol.clone() };
-                    shown.push(Shown { topic, evidence, from: good, missing: None });
+                    shown.push(Shown { topic, evidence, from: good, to: None, missing: None });
                 }
             }
         } else if message.channel == "trade" {
@@ -217,6 +217,7 @@ impl View {
             topic,
             evidence: Evidence::TradeId,
             from: Some(from),
+            to: None,
             missing: Some(missing),
         })
     }

@@ -1,0 +1,187 @@
+//! The venue's hash of a book: SHA-1 over a text that holds all of its levels.
+//!
+//! The venue documents no form. This one was worked out from recordings, in which it gives every hash of a book and
+//! of a change (`docs/venues/polymarket.md`): the JSON of the book as REST writes it, with an empty hash.
+
+use serde::{Deserialize, Deserializer};
+use sha1::{Digest, Sha1};
+use ssmd_core::{BookSide, Decimal, OrderBook};
+
+/// A hash as the venue sends it; `None` where it sends none, or something else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hash(pub(super) Option<[u8; 20]>);
+
+impl Hash {
+    /// Reads the digits of a hash.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut bytes = [0; 20];
+        let pairs = text.as_bytes().chunks_exact(2);
+        if text.len() != 40 {
+            return Self(None);
+        }
+        for (byte, pair) in bytes.iter_mut().zip(pairs) {
+            let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else { return Self(None) };
+            *byte = high << 4 | low;
+        }
+        Self(Some(bytes))
+    }
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl std::fmt::Display for Hash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().flatten().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Ok(text.map_or(Self(None), |text| Self::parse(&text)))
+    }
+}
+
+/// What the text holds of a market that messages on the WebSocket do not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    min_order_size: &'static str,
+    neg_risk: bool,
+}
+
+/// Every form that is tried where none is known: the first gave all hashes that were recorded on the WebSocket, the
+/// second one of REST.
+pub(super) const FORMS: [Form; 10] = forms();
+
+const fn forms() -> [Form; 10] {
+    let sizes = ["5", "15", "1", "10", "0.1"];
+    let mut forms = [Form { min_order_size: "5", neg_risk: false }; 10];
+    let mut at = 0;
+    while at < 10 {
+        forms[at] = Form { min_order_size: sizes[at / 2], neg_risk: at % 2 == 1 };
+        at += 1;
+    }
+    forms
+}
+
+/// The text up to the levels' end is hashed once, whatever is tried behind it.
+pub(super) struct Begun(Sha1);
+
+/// Begins the hash of a token's book. `text` is memory that is used again.
+pub(super) fn begin(market: &str, token: &str, millis: u64, book: &OrderBook, text: &mut Vec<u8>) -> Begun {
+    text.clear();
+    text.extend_from_slice(b"{\"market\":\"");
+    text.extend_from_slice(market.as_bytes());
+    text.extend_from_slice(b"\",\"asset_id\":\"");
+    text.extend_from_slice(token.as_bytes());
+    text.extend_from_slice(b"\",\"timestamp\":\"");
+    write(text, Decimal::from_digits(millis, 0).unwrap_or_default());
+    text.extend_from_slice(b"\",\"hash\":\"\",\"bids\":[");
+    levels(text, book, BookSide::Bid);
+    text.extend_from_slice(b"],\"asks\":[");
+    levels(text, book, BookSide::Ask);
+    Begun(Sha1::new_with_prefix(text))
+}
+
+/// The best level is the last one on both sides.
+fn levels(text: &mut Vec<u8>, book: &OrderBook, side: BookSide) {
+    for (at, level) in book.levels(side).rev().enumerate() {
+        text.extend_from_slice(if at == 0 { b"{\"price\":\"" } else { b",{\"price\":\"" });
+        write(text, level.price);
+        text.extend_from_slice(b"\",\"size\":\"");
+        write(text, level.size);
+        text.extend_from_slice(b"\"}");
+    }
+}
+
+impl Begun {
+    /// The hash, if a market's last trade had this price (`None`: it had none).
+    pub(super) fn finish(&self, form: Form, tick_size: Decimal, last: Option<Decimal>) -> Hash {
+        let mut tail = Vec::with_capacity(TAIL_BYTES);
+        tail.extend_from_slice(b"],\"min_order_size\":\"");
+        tail.extend_from_slice(form.min_order_size.as_bytes());
+        tail.extend_from_slice(b"\",\"tick_size\":\"");
+        write(&mut tail, tick_size);
+        let neg_risk: &[u8] = if form.neg_risk { b"true" } else { b"false" };
+        tail.extend_from_slice(b"\",\"neg_risk\":");
+        tail.extend_from_slice(neg_risk);
+        tail.extend_from_slice(b",\"last_trade_price\":\"");
+        if let Some(last) = last {
+            write(&mut tail, last);
+        }
+        tail.extend_from_slice(b"\"}");
+        Hash(Some(self.0.clone().chain_update(&tail).finalize().into()))
+    }
+}
+
+/// The text behind the levels is about this long.
+const TAIL_BYTES: usize = 112;
+
+/// Writes a number as the venue does: with the digits that it was read with.
+fn write(text: &mut Vec<u8>, number: Decimal) {
+    let (mantissa, scale) = (number.mantissa(), number.scale() as usize);
+    let Some(mut rest) = u64::try_from(mantissa).ok().filter(|_| scale < DIGITS_MAX) else {
+        text.extend_from_slice(number.to_string().as_bytes());
+        return;
+    };
+    let mut digits = [b'0'; DIGITS_MAX + 1];
+    let (mut at, mut written) = (digits.len(), 0);
+    while rest > 0 || written <= scale {
+        if written == scale && scale > 0 {
+            at -= 1;
+            digits[at] = b'.';
+        }
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        written += 1;
+    }
+    text.extend_from_slice(&digits[at..]);
+}
+
+/// A number of 64 bits, or as many digits after the point, and one before it.
+const DIGITS_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use ssmd_core::record::Level;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_are_written_with_their_digits(mantissa in any::<i64>(), large in any::<i64>(), scale in 0..28_u32) {
+            for mantissa in [i128::from(mantissa.unsigned_abs()), i128::from(mantissa % 1000), i128::from(large) << 20] {
+                let number = Decimal::new(mantissa, scale).unwrap();
+                let mut text = Vec::new();
+                write(&mut text, number);
+                prop_assert_eq!(String::from_utf8(text).unwrap(), number.to_string());
+            }
+        }
+    }
+
+    /// Computed with another program from the text that the module's doc describes.
+    #[test]
+    fn the_hash_is_that_of_the_documented_text() {
+        let level =
+            |price: &str, size: &str| Level { price: price.parse().unwrap(), size: size.parse().unwrap() };
+        let mut book = OrderBook::new();
+        book.replace(
+            &[level("0.47", "10"), level("0.4", "2.50")],
+            &[level("0.48", "100"), level("0.5", "0.01")],
+        );
+        let begun = begin("0xab", "12", 1_700_000_000_000, &book, &mut Vec::new());
+        let last = Some("0.470".parse().unwrap());
+        let hash = begun.finish(FORMS[0], "0.01".parse().unwrap(), last);
+        assert_eq!(hash.to_string(), "7f5bbb6c8ea7bc3042b5d88ab6a2d799884d20bc");
+        assert_eq!(Hash::parse(&hash.to_string()), hash);
+        assert_eq!(Hash::parse("0x0...."), Hash(None));
+    }
+}
