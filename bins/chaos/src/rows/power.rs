@@ -24,8 +24,9 @@ const DISK_MIB: u64 = 512;
 const FRAMES_A_ROUND: usize = 900;
 /// Messages a second of the simulated market.
 const RATE: u32 = if cfg!(debug_assertions) { 3000 } else { 20_000 };
-/// What may be lost of a feed, beside what two syncs take: the pause between syncs, and the way to the disk. Two, since
-/// one is in flight at a time: what comes while one runs is in the next one, and a cut may come into that.
+/// What may be lost of a feed, beside what two syncs and a wait for a processor take: the pause between syncs, and the
+/// way to the disk. Two, since one is in flight at a time: what comes while one runs is in the next one, and a cut may
+/// come into that.
 const LOST_MS_MAX: f64 = 10.0;
 /// How long the measuring of the disk's own sync rests. A stall that it comes to late is measured short by as much.
 const PROBE_EVERY: Duration = Duration::from_millis(5);
@@ -87,8 +88,6 @@ struct Cost {
     worst: (f64, f64),
     /// Cuts that cost more than they may.
     beyond: u32,
-    /// Cuts before which the feed had said nothing yet.
-    unheard: u32,
     seen: usize,
 }
 
@@ -115,7 +114,7 @@ pub(crate) async fn node(rig: &mut Rig) -> Result<Outcome> {
         rig.pause(time).await;
         let cut = knife.cut()?;
         drop(up);
-        let sync = probe.stop(cut).await?;
+        let machine = probe.stop(cut).await?;
         seen = tail.stop().await?;
         disk.restart()?;
         // What stands in the log when it is opened again is what the cut has left.
@@ -123,47 +122,36 @@ pub(crate) async fn node(rig: &mut Rig) -> Result<Outcome> {
             .ends_well(rig)
             .await?;
         let archived = entries(&store).await?;
-        let first = round.first_sent(&sent)?.filter(|first| *first <= cut);
-        cost.count(&archived, &seen, first.map(|first| (first, cut)), sync);
+        let last = archived.iter().filter(|entry| is_received(entry) && entry.at <= cut).map(|e| e.at).max();
+        let first_lost = round.first_sent(&sent, last)?.map_or(cut, |first| first.min(cut));
+        cost.count(&archived, &seen, cut.since(first_lost), machine);
     }
     sim.stop(rig).await?;
     let report = rig.verify(&store).await?;
     let (errors, unlike) = (number(&report, "errors"), unlike_sent(&entries(&store).await?, &sent)?);
     let value = format!(
-        "{} of {} durable entries lost, {} ms of feed lost at most ({} ms allowed: 10 ms and two syncs of the disk), {} cuts \
-         beyond what is allowed, {unlike} sessions that are no prefix of what was sent, {errors} errors; {} cuts at \
-         {RATE} messages/s, {} of them before the feed said anything",
+        "{} of {} durable entries lost, {} ms of feed lost at most ({} ms allowed: 10 ms, two syncs of the disk, a wait \
+         for a processor), {} cuts beyond what is allowed, {unlike} sessions that are no prefix of what was sent, \
+         {errors} errors; {} cuts at {RATE} messages/s",
         cost.durable,
         cost.seen,
         cost.worst.0.round(),
         cost.worst.1.round(),
         cost.beyond,
         rig.rounds,
-        cost.unheard,
     );
     let ok = cost.durable == 0 && cost.beyond == 0 && unlike == 0 && errors == 0 && cost.seen > 0;
     Ok(Outcome::Ran { value, ok })
 }
 
 impl Cost {
-    /// `heard` is when the feed said its first word of the round, and when the power was cut.
-    fn count(
-        &mut self,
-        archived: &[Entry],
-        seen: &[Entry],
-        heard: Option<(Timestamp, Timestamp)>,
-        two_syncs: Duration,
-    ) {
+    /// `lost` is from the first frame that was sent and is not there to the cut.
+    fn count(&mut self, archived: &[Entry], seen: &[Entry], lost: Duration, machine: Duration) {
         let difference = compare(archived, seen);
         self.durable += difference.lost + difference.changed;
         self.seen = seen.len();
-        let Some((first, cut)) = heard else {
-            self.unheard += 1;
-            return;
-        };
-        let last = archived.iter().filter(|entry| is_received(entry) && entry.at <= cut).map(|e| e.at).max();
-        let lost = cut.since(last.unwrap_or_default().max(first)).as_secs_f64() * 1000.0;
-        let allowed = LOST_MS_MAX + two_syncs.as_secs_f64() * 1000.0;
+        let lost = lost.as_secs_f64() * 1000.0;
+        let allowed = LOST_MS_MAX + machine.as_secs_f64() * 1000.0;
         self.beyond += u32::from(lost > allowed);
         if lost > self.worst.0 {
             self.worst = (lost, allowed);
@@ -179,8 +167,9 @@ struct Round {
 }
 
 impl Round {
-    /// When the feed said its first word of this round.
-    fn first_sent(&self, sent: &Path) -> Result<Option<Timestamp>> {
+    /// When the feed said its first word of this round after `last`, which was received.
+    fn first_sent(&self, sent: &Path, last: Option<Timestamp>) -> Result<Option<Timestamp>> {
+        let after = last.unwrap_or_default().max(self.began);
         let failed = |cause| Error::io("read what was sent", cause);
         let mut file = File::open(sent).map_err(failed)?;
         file.seek(SeekFrom::Start(self.sent_before)).map_err(failed)?;
@@ -188,7 +177,7 @@ impl Round {
             let line: Value = serde_json::from_str(&line).ok()?;
             Some(Timestamp::from_nanos(line["t"].as_i64()?))
         });
-        Ok(times.find(|time| *time >= self.began))
+        Ok(times.find(|time| *time > after))
     }
 }
 
@@ -234,6 +223,8 @@ struct Syncs {
     two: Duration,
     /// When the one that runs began.
     began: Option<Timestamp>,
+    /// How long the measuring waited at most for a processor after its rest: so do the programs beside it.
+    late: Duration,
 }
 
 impl Syncs {
@@ -262,22 +253,27 @@ impl Probe {
                     // The power is gone.
                     return Ok(());
                 }
-                locked(&said).ended(time.elapsed().saturating_sub(before));
+                let ended = time.elapsed();
+                locked(&said).ended(ended.saturating_sub(before));
                 time.sleep(PROBE_EVERY).await;
+                let late = time.elapsed().saturating_sub(ended + PROBE_EVERY);
+                let mut syncs = locked(&said);
+                syncs.late = syncs.late.max(late);
             }
             Ok(())
         });
         Ok(Self { tasks, syncs, clock })
     }
 
-    /// The most that two syncs in a row took, the one that the cut came into counted as far as it was.
+    /// The most that two syncs in a row took, the one that the cut came into counted as far as it was, and the longest
+    /// wait for a processor.
     async fn stop(self, cut: Timestamp) -> Result<Duration> {
         self.tasks.stop(PROBE_STOPS_WITHIN, self.clock).await?;
         let mut syncs = locked(&self.syncs);
         if let Some(began) = syncs.began {
             syncs.ended(cut.since(began));
         }
-        Ok(syncs.two)
+        Ok(syncs.two + syncs.late)
     }
 }
 
