@@ -29,7 +29,7 @@ fn list() -> ! {
     for target in targets() {
         println!("{} {}", target.name, target.bytes_max);
     }
-    std::process::exit(0);
+    end()
 }
 
 fn write_seeds(target: &Target, folder: &Path) -> ! {
@@ -38,5 +38,10 @@ fn write_seeds(target: &Target, folder: &Path) -> ! {
     {
         std::fs::write(folder.join(format!("seed-{at:04}")), case).expect("seeds can be written");
     }
-    std::process::exit(0);
+    end()
+}
+
+#[allow(clippy::disallowed_methods, reason = "main is libFuzzer's")]
+fn end() -> ! {
+    std::process::exit(0)
 }

@@ -30,13 +30,18 @@ pub struct Target {
     ///
     /// # Panics
     /// If a promise is broken.
-    pub run: Box<dyn Fn(&[u8]) + Send + Sync + RefUnwindSafe>,
+    pub run: Run,
     /// Cases to begin with, written here or in the venue's folder; those read from recordings come from
     /// [`seeds::recorded`].
-    pub seeds: Box<dyn Fn() -> Vec<Vec<u8>> + Send + Sync + RefUnwindSafe>,
+    pub seeds: MakeCases,
     /// The feeds whose recorded frames, of [`seeds::recorded`], are cases of this target.
     pub recorded: Vec<&'static str>,
 }
+
+/// Runs one case.
+pub type Run = Box<dyn Fn(&[u8]) + Send + Sync + RefUnwindSafe>;
+/// Makes cases.
+pub type MakeCases = Box<dyn Fn() -> Vec<Vec<u8>> + Send + Sync + RefUnwindSafe>;
 
 /// Every target.
 pub fn targets() -> &'static [Target] {

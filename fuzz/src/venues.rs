@@ -15,15 +15,17 @@ use crate::bound::{Bound, bounded};
 use crate::{Target, records, seeds};
 
 /// How to begin a connection of each venue.
-const PROTOCOLS: &[(&str, fn(&VenueInfo, &[u8]))] = &[
+const PROTOCOLS: &[(&str, RunProtocol)] = &[
     ("kraken", |venue, case| protocol(KrakenProtocol::new(URL, venue.words.starter.depth), venue, case)),
     ("kraken-futures", |venue, case| protocol(KrakenFuturesProtocol::new(URL), venue, case)),
 ];
 
-/// Venues' listings: the target's name, how a pattern is chosen from a body, and bodies with a pattern before them.
+/// Venues' listings: the target's name, how a body is read, and bodies with a pattern before them.
 const LISTINGS: &[(&str, ParseListing, &[&str])] =
     &[("kraken_pairs", pairs, seeds::PAIRS), ("kraken_futures_instruments", instruments, seeds::INSTRUMENTS)];
 
+/// Runs a case on a connection that was just made.
+type RunProtocol = fn(&VenueInfo, &[u8]);
 /// Reads a body: the symbols that are listed, and what chooses those that are meant by patterns.
 type ParseListing = fn(&[u8]) -> Result<(Vec<Symbol>, Select)>;
 type Select = Box<dyn Fn(&[String]) -> Result<Vec<Symbol>>>;
