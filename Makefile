@@ -4,11 +4,15 @@ SHELL := /bin/bash
 # Runs a command and says how long it took.
 timed = began=$$SECONDS; $(1) && echo "-- $(1): $$((SECONDS - began))s"
 
+# Seconds that all fuzz targets have together in `make test`, beside what their build takes.
+FUZZ_WITHIN ?= 300
+
 # Installs what is missing, then runs everything.
 test:
 	@$(call timed,scripts/install-test-tools)
 	@$(call timed,cargo build --workspace --locked)
 	@$(call timed,cargo test --workspace --locked)
+	@$(call timed,scripts/fuzz within $(FUZZ_WITHIN))
 	@$(call timed,scripts/test-package)
 	@if [ -n "$$LIBECHIDNA_DIR" ]; then $(MAKE) --no-print-directory test-echidna; fi
 
@@ -31,6 +35,6 @@ connector-echidna:
 test-echidna:
 	@$(call timed,cargo test --workspace --locked --features ssmd-echidna/libechidna --test dial --test guard --test leaks)
 
-# Builds the packages that `cargo publish` would upload.
+# Builds the packages that `cargo publish` would upload, each from what is in it alone.
 package:
-	cargo package --workspace --locked
+	scripts/test-package verify

@@ -2,85 +2,102 @@
 #![allow(clippy::missing_panics_doc, reason = "what is written here can be written")]
 
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use ssmd_core::codec::{capnp, json};
 use ssmd_core::{
-    Day, Decode, Entry, EntryId, EntryKind, FeedName, Frame, FrameKind, Output, Record, SessionId, Timestamp,
+    Day, Entry, EntryId, EntryKind, FeedName, Frame, FrameKind, Output, Record, SessionId, Timestamp,
 };
-use ssmd_feeds::kraken::KrakenDecode;
 use ssmd_storage::{Commit, Coverage, Object, line, play::PlayReader};
 use ssmd_transport::log::format::{self, Header, Tip};
 
+use crate::Target;
 use crate::archive::COMMON;
 use crate::log::ORIGIN;
+use crate::venues::FRAMES_MAX;
 
-/// Frames as Kraken documents them, a line each; checksums are those of no book, so that books also break.
-const FRAMES: &[&str] = &[
-    r#"{"method":"subscribe","result":{"channel":"book","depth":10,"snapshot":true,"symbol":"BTC/USD"},"success":true,"req_id":1}"#,
-    r#"{"channel":"book","type":"snapshot","data":[{"symbol":"BTC/USD","bids":[{"price":9.8,"qty":1.00000000},{"price":9.7,"qty":2.5}],"asks":[{"price":9.9,"qty":0.10000000}],"checksum":1}]}"#,
-    r#"{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[],"asks":[{"price":9.9,"qty":0}],"checksum":7,"timestamp":"2026-08-01T12:00:00.000001Z"}]}"#,
-    r#"{"channel":"trade","type":"update","data":[{"symbol":"ETH/USD","side":"buy","price":0.5117,"qty":40.0,"ord_type":"limit","trade_id":4665905,"timestamp":"2026-08-01T12:00:00Z"}]}"#,
-    r#"{"channel":"ticker","type":"snapshot","data":[{"symbol":"BTC/USD","bid":9.8,"bid_qty":1,"ask":9.9,"ask_qty":2,"last":9.8,"volume":3,"vwap":9.85,"low":9,"high":10,"change":-0.1,"change_pct":-1.1}]}"#,
-    r#"{"channel":"ohlc","type":"update","data":[{"symbol":"BTC/USD","open":1,"high":2,"low":1,"close":2,"trades":3,"volume":4,"vwap":1.5,"interval_begin":"2026-08-01T12:00:00Z","interval":1,"timestamp":"2026-08-01T12:01:00Z"}]}"#,
-    r#"{"channel":"instrument","type":"snapshot","data":{"assets":[],"pairs":[{"symbol":"BTC/USD","base":"BTC","quote":"USD","status":"online","qty_precision":8,"price_precision":1,"price_increment":0.1,"qty_increment":0.00000001,"qty_min":0.00005,"cost_min":"0.5"}]}}"#,
-    r#"{"channel":"status","type":"update","data":[{"version":"2.0.0","system":"online","api_version":"v2","connection_id":12}]}"#,
-    r#"{"channel":"heartbeat"}"#,
-    r#"{"method":"pong","req_id":3,"time_in":"2026-08-01T12:00:00Z","time_out":"2026-08-01T12:00:00Z"}"#,
-    r#"{"error":"Currency pair not supported","method":"subscribe","success":false,"symbol":"X","req_id":2}"#,
-    r#"{"Error":"Exceeded msg rate"}"#,
-    r#"{"channel":"executions","type":"update","data":[{}]}"#,
-    "[[[[[[[[{\"a\":1e999}]]]]]]]]",
-];
 const ORIGIN_TEXT: &str = "09090909090909090909090909090909";
 
-/// The frames above, each alone and all together.
-pub fn frames() -> Vec<Vec<u8>> {
-    let alone = FRAMES.iter().map(|frame| frame.as_bytes().to_vec());
-    alone.chain([FRAMES.join("\n").into_bytes()]).collect()
+/// The frames of a feed's golden test: each alone, and as many together as fit. What we sent begins with `>`.
+pub fn frames(feed: &str) -> Vec<Vec<u8>> {
+    let lines =
+        golden(feed).into_iter().map(|line| if line.sent { format!(">{}", line.raw) } else { line.raw });
+    let alone: Vec<_> = lines.map(String::into_bytes).collect();
+    let together: Vec<_> = alone.chunks(FRAMES_MAX).map(|frames| frames.join(&b'\n')).collect();
+    alone.into_iter().chain(together).collect()
 }
 
-/// Frames of recordings, a few consecutive ones in each case; `None` if they are not on this machine. They are read
-/// from the folder that `SSMD_SHARED_DATA` names, beside this workspace if it names none.
-pub fn recorded() -> Option<Vec<Vec<u8>>> {
+/// A line of a golden test's frames.
+struct Golden {
+    raw: String,
+    sent: bool,
+}
+
+fn golden(feed: &str) -> Vec<Golden> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        raw: Option<String>,
+        k: Option<String>,
+    }
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../ssmd-feeds/testdata").join(feed).join("frames.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let line = |line: &str| serde_json::from_str::<Line>(line).expect("a line of a golden test is JSON");
+    let lines = text.lines().map(line);
+    lines
+        .filter_map(|line| Some(Golden { raw: line.raw?, sent: line.k.as_deref() == Some("sent") }))
+        .collect()
+}
+
+/// Frames of recordings of a target's feeds, a few consecutive ones in each case; `None` if they are not on this
+/// machine. They are read from the folder that `SSMD_SHARED_DATA` names, beside this workspace if it names none.
+pub fn recorded(target: &Target) -> Option<Vec<Vec<u8>>> {
     let root = std::env::var_os("SSMD_SHARED_DATA").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")),
         PathBuf::from,
     );
-    let mut files: Vec<_> = std::fs::read_dir(root.join("kraken/play"))
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
-    files.sort();
     let mut cases = Vec::new();
-    for file in files {
-        let mut reader = PlayReader::new(BufReader::new(std::fs::File::open(file).ok()?)).ok()?;
-        let mut frames = Vec::new();
-        while let (true, Ok(Some(played))) = (frames.len() < RECORDED_MAX, reader.next()) {
-            frames.push(played.payload);
+    for feed in &target.recorded {
+        let entries = std::fs::read_dir(root.join(feed).join("play")).ok()?;
+        let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        files.sort();
+        for file in files {
+            let mut reader = PlayReader::new(BufReader::new(std::fs::File::open(file).ok()?)).ok()?;
+            let mut frames = Vec::new();
+            while let (true, Ok(Some(played))) = (frames.len() < RECORDED_MAX, reader.next()) {
+                frames.push(played.payload);
+            }
+            let together = frames.chunks(RECORDED_TOGETHER).map(|frames| frames.join(&b'\n'));
+            cases.extend(together.filter(|case| case.len() <= target.bytes_max));
         }
-        let together = frames.chunks(RECORDED_TOGETHER).map(|frames| frames.join(&b'\n'));
-        cases.extend(together.filter(|case| case.len() <= crate::CASE_BYTES_MAX));
     }
-    (!cases.is_empty()).then_some(cases)
+    Some(cases)
 }
 
 /// Frames that are taken of each recording, and how many of them make a case.
 const RECORDED_MAX: usize = 160;
 const RECORDED_TOGETHER: usize = 8;
 
-/// Listings with a pattern before them.
-pub fn pairs() -> Vec<Vec<u8>> {
-    texts(&[
-        "BTC/\n{\"error\":[],\"result\":{\"XXBTZUSD\":{\"altname\":\"XBTUSD\",\"wsname\":\"XBT\\/USD\",\"pair_decimals\":1,\
-         \"lot_decimals\":8,\"tick_size\":\"0.1\",\"ordermin\":\"0.00005\",\"costmin\":\"0.5\",\"status\":\"online\"},\
-         \"XDGUSD\":{\"altname\":\"XDGUSD\",\"wsname\":\"XDG/USD\"},\"BAD\":17}}",
-        "\n{\"error\":[\"EService:Busy\"]}",
-        "*\n{\"result\":{}}",
-    ])
-}
+/// Kraken's listings with a pattern before them.
+pub(crate) const PAIRS: &[&str] = &[
+    "BTC/\n{\"error\":[],\"result\":{\"XXBTZUSD\":{\"altname\":\"XBTUSD\",\"wsname\":\"XBT\\/USD\",\"pair_decimals\":1,\
+     \"lot_decimals\":8,\"tick_size\":\"0.1\",\"ordermin\":\"0.00005\",\"costmin\":\"0.5\",\"status\":\"online\"},\
+     \"XDGUSD\":{\"altname\":\"XDGUSD\",\"wsname\":\"XDG/USD\"},\"BAD\":17}}",
+    "\n{\"error\":[\"EService:Busy\"]}",
+    "*\n{\"result\":{}}",
+];
+
+/// Those of Kraken futures.
+pub(crate) const INSTRUMENTS: &[&str] = &[
+    "PF_\n{\"result\":\"success\",\"instruments\":[{\"symbol\":\"PF_XBTUSD\",\"type\":\"flexible_futures\",\"tickSize\":0.5,\
+     \"contractSize\":1,\"tradeable\":true,\"isExpired\":false,\"base\":\"BTC\",\"quote\":\"USD\",\"contractValueTradePrecision\":4},\
+     {\"symbol\":\"FI_XBTUSD_240628\",\"type\":\"futures_inverse\",\"tradeable\":true,\"lastTradingTime\":\"2024-06-28T15:00:00.000Z\"},\
+     {\"symbol\":7}]}",
+    "\n{\"result\":\"error\",\"error\":\"apiLimitExceeded\"}",
+    "\n{\"result\":\"error\",\"errors\":[{\"code\":1,\"message\":\"x\"}]}",
+];
 
 /// Environment documents, good and bad.
 pub fn environments() -> Vec<Vec<u8>> {
@@ -108,10 +125,10 @@ pub fn requests() -> Vec<Vec<u8>> {
 
 /// A few entries of every kind, asked for with checksums made right and as they are.
 pub fn log_entries() -> Vec<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let (mut bytes, frames) = (Vec::new(), frames("kraken"));
     let seed = format::seed(ORIGIN);
     for (n, (kind, ..)) in (1..).zip(EntryKind::ALL) {
-        let payload = Bytes::from_static(FRAMES[n as usize % FRAMES.len()].as_bytes());
+        let payload = frames[n as usize % frames.len()].clone().into();
         let mut entry = entry(n, kind, payload);
         entry.id.origin = ORIGIN;
         format::encode(&entry, seed, &mut bytes);
@@ -216,8 +233,16 @@ pub fn commits() -> Vec<Vec<u8>> {
 
 /// Lines of every form.
 pub fn lines() -> Vec<Vec<u8>> {
-    let payloads: [&[u8]; 8] =
-        [b"{\"a\":1}", b"{}\n", b" [1]\r\n", b"{\n}", b"", b"\xff\x00", b"01", FRAMES[2].as_bytes()];
+    let payloads: [&[u8]; 8] = [
+        b"{\"a\":1}",
+        b"{}\n",
+        b" [1]\r\n",
+        b"{\n}",
+        b"",
+        b"\xff\x00",
+        b"01",
+        b"{\"channel\":\"heartbeat\"}",
+    ];
     let mut cases: Vec<_> = payloads
         .into_iter()
         .map(|payload| written(&entry(12, EntryKind::Frame(FrameKind::Data), Bytes::from_static(payload))))
@@ -236,8 +261,8 @@ pub fn segments() -> Vec<Vec<u8>> {
         "{{\"ssmd\":\"raw\",\"v\":1,\"feed\":\"kraken\",\"origin\":\"{ORIGIN_TEXT}\",\"day\":\"2024-10-04\",\"first\":12}}\n"
     )
     .into_bytes();
-    for (n, frame) in (12..).zip(&FRAMES[..4]) {
-        let payload = Bytes::from_static(frame.as_bytes());
+    for (n, frame) in (12..).zip(frames("kraken").into_iter().take(4)) {
+        let payload = frame.into();
         plain.extend(written(&entry(n, EntryKind::Frame(FrameKind::Data), payload)));
     }
     let packed = zstd::bulk::compress(&plain, 3).expect("memory does not fail");
@@ -306,7 +331,7 @@ pub fn books() -> Vec<Vec<u8>> {
     vec![vec![0, 10, 0, 3, 1, 11, 0, 3, 0, 9, 1, 5, 10, 10, 0, 2, 12, 0, 0, 1, 14, 0, 0, 0], vec![1; 64]]
 }
 
-/// Records of the frames above.
+/// Records of every kind.
 pub fn json_records() -> Vec<Vec<u8>> {
     let write = |record: &Record| {
         let mut line = Vec::new();
@@ -329,12 +354,15 @@ pub fn capnp_records() -> Vec<Vec<u8>> {
 }
 
 fn records() -> Vec<Record> {
-    let (mut decoder, mut out) = (KrakenDecode::new(), Vec::new());
-    for (index, frame) in (0..).zip(FRAMES) {
-        let entry = entry(index + 1, EntryKind::Frame(FrameKind::Data), Bytes::from_static(frame.as_bytes()));
-        let frame = entry.frame().map(|frame| Frame { index, ..frame });
-        // Some of the frames are no data on purpose.
-        let _ = decoder.decode(&frame.expect("it is whole"), &mut out);
+    let mut out = Vec::new();
+    for venue in ssmd_feeds::VENUES {
+        let mut decoder = (venue.decoder)();
+        for (index, line) in (0..).zip(golden(venue.words.name)) {
+            let entry = entry(index + 1, EntryKind::Frame(FrameKind::Data), line.raw.into());
+            let frame = entry.frame().map(|frame| Frame { index, ..frame });
+            // Some of the frames are no data on purpose.
+            let _ = decoder.decode(&frame.expect("it is whole"), &mut out);
+        }
     }
     let records = out.into_iter().filter_map(|output| match output {
         Output::Record(record) => Some(record),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use ssmd_core::{Clock as _, SystemClock};
-use ssmd_fuzz::{CASE_BYTES_MAX, TARGETS, Target, seeds};
+use ssmd_fuzz::{Target, seeds, targets};
 
 /// Mutations of each target, when nobody says how many.
 const CASES: u64 = 3_000;
@@ -21,22 +21,21 @@ const CORPUS_BYTES_MAX: u64 = 200 * 1024;
 #[test]
 fn no_target_breaks_its_promises() {
     let cases = std::env::var("SSMD_FUZZ_CASES").ok().map_or(CASES, |text| text.parse().unwrap());
-    let recorded = seeds::recorded();
-    if recorded.is_none() {
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "there are no recordings");
-        println!("there are no recordings: only seeds and corpus are run");
-    }
-    let broken: Vec<_> =
-        TARGETS.iter().filter_map(|target| replay(target, recorded.as_deref(), cases).err()).collect();
+    let broken: Vec<_> = targets().iter().filter_map(|target| replay(target, cases).err()).collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 /// Stops at the first case that breaks the target, and says which one it is, so that it can be kept.
-fn replay(target: &Target, recorded: Option<&[Vec<u8>]>, cases: u64) -> Result<(), String> {
+fn replay(target: &Target, cases: u64) -> Result<(), String> {
+    let recorded = seeds::recorded(target);
+    if recorded.is_none() {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "there are no recordings");
+        println!("{}: there are no recordings, only seeds and corpus are run", target.name);
+    }
     let clock = SystemClock::new();
     let mut pool = (target.seeds)();
     pool.extend(corpus(target));
-    pool.extend(recorded.into_iter().flatten().filter(|_| target.takes_frames).cloned());
+    pool.extend(recorded.into_iter().flatten());
     let mut worst = Duration::ZERO;
     let mut timed = |case: &[u8]| {
         let before = clock.elapsed();
@@ -48,7 +47,7 @@ fn replay(target: &Target, recorded: Option<&[Vec<u8>]>, cases: u64) -> Result<(
     timed(b"")?;
     let mut random = StdRng::seed_from_u64(1);
     for _ in 0..cases {
-        timed(&mutated(&pool, &mut random))?;
+        timed(&mutated(&pool, target.bytes_max, &mut random))?;
     }
     println!("{}: {} cases and {cases} mutations, slowest {worst:?}", target.name, pool.len());
     if worst < CASE_TIME_MAX { Ok(()) } else { Err(format!("{}: a case took {worst:?}", target.name)) }
@@ -56,7 +55,7 @@ fn replay(target: &Target, recorded: Option<&[Vec<u8>]>, cases: u64) -> Result<(
 
 /// What is kept in `corpus/TARGET`, in the order of names.
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(&target.name);
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -64,7 +63,7 @@ fn corpus(target: &Target) -> Vec<Vec<u8>> {
 }
 
 /// One to eight small changes of a case of the pool, now and then with the end of another one.
-fn mutated(pool: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
+fn mutated(pool: &[Vec<u8>], bytes_max: usize, random: &mut StdRng) -> Vec<u8> {
     let any = |random: &mut StdRng| &pool[random.random_range(0..pool.len())];
     let mut case = any(random).clone();
     for _ in 0..random.random_range(1..=8) {
@@ -88,7 +87,7 @@ fn mutated(pool: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
             }
         }
     }
-    case.truncate(CASE_BYTES_MAX);
+    case.truncate(bytes_max);
     case
 }
 
@@ -110,8 +109,8 @@ fn the_corpus_is_small_and_each_folder_has_its_target() {
 
 #[test]
 fn names_of_targets_are_unique() {
-    for (at, target) in TARGETS.iter().enumerate() {
-        assert!(TARGETS[at + 1..].iter().all(|other| other.name != target.name), "{}", target.name);
+    for (at, target) in targets().iter().enumerate() {
+        assert!(targets()[at + 1..].iter().all(|other| other.name != target.name), "{}", target.name);
         assert!(!target.about.is_empty());
     }
 }

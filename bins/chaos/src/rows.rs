@@ -48,7 +48,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(
         "R03",
         "power cut of log and store on one disk",
-        "durable but lost 0, feed lost at most 10 ms and one sync, a clean prefix",
+        "durable but lost 0, feed lost at most 10 ms and two syncs (and what the machine kept it waiting), a clean prefix",
         4,
         power::node
     ),
