@@ -1,7 +1,10 @@
 //! Whether a text is one JSON value: the check of every archived frame, so it is made to be fast.
 //!
 //! The grammar is serde_json's for a value that is ignored (RFC 8259; escapes of lone surrogates pass), and a test
-//! holds the two against each other. Strings and numbers are looked at eight bytes at a time.
+//! holds the two against each other. Compact JSON is recognized many bytes at a time; in what else there is, strings
+//! and numbers are looked at eight bytes at a time.
+
+mod compact;
 
 use serde::de::IgnoredAny;
 
@@ -9,8 +12,15 @@ use serde::de::IgnoredAny;
 /// same more slowly.
 const LEVELS_MAX: u32 = 64;
 
-/// Whether `text` is one JSON value, with white space around it or not. Linear, and not recursive.
-pub(crate) fn is_value(text: &str) -> bool {
+/// Whether these bytes are one JSON value on one line, without white space around it. Linear, and not recursive
+/// however deep they nest.
+pub(crate) fn is_line(bytes: &[u8]) -> bool {
+    compact::is_surely_value(bytes)
+        || memchr::memchr2(b'\n', b'\r', bytes).is_none() && std::str::from_utf8(bytes).is_ok_and(is_value)
+}
+
+/// Whether `text` is one JSON value, with white space around it or not.
+fn is_value(text: &str) -> bool {
     Scan { bytes: text.as_bytes(), at: 0 }
         .document()
         .unwrap_or_else(|| serde_json::from_str::<IgnoredAny>(text).is_ok())
@@ -201,7 +211,7 @@ impl Scan<'_> {
 }
 
 /// The same byte eight times.
-const fn eight(byte: u8) -> u64 {
+pub(crate) const fn eight(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
 
