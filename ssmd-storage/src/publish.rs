@@ -42,6 +42,8 @@ pub struct Publisher {
     metrics: Metrics,
     stop: CancellationToken,
     chains: BTreeMap<Origin, Chain>,
+    /// The stamp of the oldest entry that no commit covers, as far as is known.
+    oldest: Option<Timestamp>,
 }
 
 impl Publisher {
@@ -53,7 +55,7 @@ impl Publisher {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Self {
-        Self { feed, store, clock, metrics, stop, chains: BTreeMap::new() }
+        Self { feed, store, clock, metrics, stop, chains: BTreeMap::new(), oldest: None }
     }
 
     /// Loads the chains of these origins as they are in the store now. Others are not looked at, so damage to the
@@ -98,6 +100,7 @@ impl Publisher {
         let now = self.clock.now();
         let (origin, added, lost) = match step {
             Step::Segment(origin, sealed) => {
+                self.show_lag(Some(sealed.object.earliest));
                 let path: ObjectPath = sealed.object.path.parse()?;
                 if !self.create(&path, sealed.body.clone(), &sealed.object.sha256).await? {
                     // The name says what the bytes must be, so those that lie there have been damaged.
@@ -145,6 +148,8 @@ impl Publisher {
             return Err(error);
         }
         self.count_error("store");
+        // The entries that cannot be put grow old meanwhile.
+        self.set_lag();
         let wait = attempts.next(error.wait(), &*self.clock);
         tracing::warn!(feed = %self.feed, %error, ?wait, "the store failed; trying again");
         tokio::select! {
@@ -180,9 +185,14 @@ impl Publisher {
         self.metrics.counter(&metrics::ARCHIVED_FILES, &[crate::layout::RAW]).add(1);
     }
 
-    /// Shows the age of the oldest entry that no commit covers.
-    pub fn show_lag(&self, oldest: Option<Timestamp>) {
-        let lag = oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
+    /// Shows the age of the oldest entry that no commit covers, from now on also while the store fails.
+    pub fn show_lag(&mut self, oldest: Option<Timestamp>) {
+        self.oldest = oldest;
+        self.set_lag();
+    }
+
+    fn set_lag(&self) {
+        let lag = self.oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
         self.metrics.gauge(&metrics::ARCHIVER_LAG, &[self.feed.as_str()]).set(lag.as_secs_f64());
     }
 }

@@ -26,7 +26,7 @@ pub const OBJECT_BYTES_MAX: u64 = SEGMENT_BYTES_MAX + SEGMENT_BYTES_MAX / 64;
 
 /// Bytes given to the compressor at once. Always exactly as many, so that its output does not depend on how the
 /// entries arrived; so few that they are still in the processor's nearest caches when it takes them.
-const CHUNK_BYTES: usize = 16 * 1024;
+pub const CHUNK_BYTES: usize = 16 * 1024;
 /// The largest window that a reader allows, as a power of two: 16 MiB, above what every sane level uses.
 const WINDOW_LOG_MAX: u32 = 24;
 /// The version of the format.

@@ -215,27 +215,16 @@ impl State {
         let mut in_object = (objects & 1).wrapping_neg();
         let (mut wrong, mut brackets) = (0, open | close);
         while brackets != 0 {
-            // A processor foresees the end of a loop the better the fewer rounds there are.
-            for _ in 0..4 {
-                let bracket = brackets & brackets.wrapping_neg();
-                brackets ^= bracket;
-                let is_object = u64::from(curly & bracket != 0);
-                let before = objects;
-                if open & bracket != 0 {
-                    objects = before << 1 | is_object;
-                }
-                if close & bracket != 0 {
-                    objects = before >> 1;
-                    wrong |= (before ^ is_object) & 1;
-                }
-                if objects == ROOT {
-                    wrong |= bracket & !end;
-                }
-                in_object ^= ((objects ^ before) & 1).wrapping_neg() & bracket.wrapping_neg();
-            }
+            let at = brackets.trailing_zeros();
+            brackets &= brackets - 1;
+            let (before, is_object, closes) = (objects, curly >> at & 1, close >> at & 1);
+            objects = if closes == 1 { before >> 1 } else { before << 1 | is_object };
+            wrong |= closes & (before ^ is_object);
+            wrong |= u64::from(objects == ROOT) & !(end >> at);
+            in_object ^= ((objects ^ before) & 1).wrapping_neg() << at;
         }
         self.objects = objects;
-        (wrong == 0).then_some(in_object)
+        (wrong & 1 == 0).then_some(in_object)
     }
 }
 
