@@ -23,12 +23,29 @@ pub const LINE_BYTES_MAX: usize = 6 * PAYLOAD_BYTES_MAX + 1024;
 
 /// Writes an entry as one line, with its line feed.
 pub fn write(entry: &Entry, out: &mut Vec<u8>) {
+    write_after(entry, &mut Stamp::default(), out);
+}
+
+/// How a line begins, for the next one: frames that came with one read have one stamp.
+#[derive(Debug, Default)]
+pub struct Stamp {
+    of: Option<(Timestamp, Duration)>,
+    text: Vec<u8>,
+}
+
+/// Like [`write`], if the last line left `stamp`.
+pub fn write_after(entry: &Entry, stamp: &mut Stamp, out: &mut Vec<u8>) {
     out.reserve(entry.payload.len() + 256);
-    out.extend_from_slice(b"{\"t\":");
-    push_signed(out, entry.at.nanos());
-    out.extend_from_slice(b",\"e\":");
-    push_number(out, u64::try_from(entry.elapsed.as_nanos()).unwrap_or(u64::MAX));
-    out.extend_from_slice(b",\"n\":");
+    if stamp.of != Some((entry.at, entry.elapsed)) {
+        stamp.of = Some((entry.at, entry.elapsed));
+        stamp.text.clear();
+        stamp.text.extend_from_slice(b"{\"t\":");
+        push_signed(&mut stamp.text, entry.at.nanos());
+        stamp.text.extend_from_slice(b",\"e\":");
+        push_number(&mut stamp.text, u64::try_from(entry.elapsed.as_nanos()).unwrap_or(u64::MAX));
+        stamp.text.extend_from_slice(b",\"n\":");
+    }
+    out.extend_from_slice(&stamp.text);
     push_number(out, entry.id.n);
     out.extend_from_slice(b",\"s\":");
     push_number(out, entry.session.0);
@@ -129,6 +146,10 @@ fn push_signed(out: &mut Vec<u8>, number: i64) {
 
 fn push_number(out: &mut Vec<u8>, number: u64) {
     const EIGHT: u64 = 100_000_000;
+    if number < 10 {
+        out.push(b'0' + number as u8);
+        return;
+    }
     let (rest, last) = (number / EIGHT, eight_digits(number % EIGHT));
     if rest > 0 {
         push_number(out, rest);

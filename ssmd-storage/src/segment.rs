@@ -14,7 +14,7 @@ use ssmd_core::{Day, Entry, EntryKind, Error, ErrorKind, FeedName, Origin, Resul
 
 use crate::commit::Object;
 use crate::layout::{Compression, SegmentName, sha256};
-use crate::line::{self, Common, LINE_BYTES_MAX};
+use crate::line::{self, Common, LINE_BYTES_MAX, Stamp};
 use crate::text;
 
 /// A segment ends before an entry whose stamp is this far from its first one's, in either direction.
@@ -27,6 +27,11 @@ pub const OBJECT_BYTES_MAX: u64 = SEGMENT_BYTES_MAX + SEGMENT_BYTES_MAX / 64;
 /// Bytes given to the compressor at once. Always exactly as many, so that its output does not depend on how the
 /// entries arrived; so few that they are still in the processor's nearest caches when it takes them.
 pub const CHUNK_BYTES: usize = 16 * 1024;
+/// The room that is made for a segment's object, at once. Memory that nobody has written to is none; but a buffer
+/// that grows is many of them, in the heap of each thread that had to do with it, and heaps seldom shrink.
+const ROOM_BYTES: usize = OBJECT_BYTES_MAX as usize;
+/// Objects below this size are copied out of that room.
+const SMALL_BYTES: usize = 1024 * 1024;
 /// The largest window that a reader allows, as a power of two: 16 MiB, above what every sane level uses.
 const WINDOW_LOG_MAX: u32 = 24;
 /// The version of the format.
@@ -65,6 +70,7 @@ pub struct SegmentWriter {
     compression: Compression,
     encoder: Encoder,
     pending: Vec<u8>,
+    stamp: Stamp,
     summary: Summary,
     first_at: Timestamp,
 }
@@ -132,7 +138,8 @@ impl SegmentWriter {
         pending.push(b'\n');
         let encoder = Encoder::new(compression)?;
         let summary = Summary::new(pending.len() as u64);
-        let mut writer = Self { header, compression, encoder, pending, summary, first_at: first.at };
+        let stamp = Stamp::default();
+        let mut writer = Self { header, compression, encoder, pending, stamp, summary, first_at: first.at };
         writer.add(first)?;
         Ok(writer)
     }
@@ -167,7 +174,8 @@ impl SegmentWriter {
     /// `Bug` if the compressor fails, which it does not in memory.
     pub fn finish(mut self) -> Result<Sealed> {
         self.encoder.write(&self.pending)?;
-        let body: Bytes = self.encoder.finish()?.into();
+        let body = self.encoder.finish()?;
+        let body = if body.len() < SMALL_BYTES { Bytes::copy_from_slice(&body) } else { body.into() };
         let sha256 = sha256(&body);
         let Summary { last, entries, frames, sessions, earliest, latest, plain_bytes } = self.summary;
         let path = SegmentName {
@@ -200,7 +208,7 @@ impl SegmentWriter {
 
     fn add(&mut self, entry: &Entry) -> Result<bool> {
         let before = self.pending.len();
-        line::write(entry, &mut self.pending);
+        line::write_after(entry, &mut self.stamp, &mut self.pending);
         let bytes = self.pending.len() - before;
         if self.summary.entries > 0 && self.summary.plain_bytes + bytes as u64 > SEGMENT_BYTES_MAX {
             self.pending.truncate(before);
@@ -221,10 +229,11 @@ impl SegmentWriter {
 impl Encoder {
     fn new(compression: Compression) -> Result<Self> {
         let levels = zstd::compression_level_range();
+        let room = Vec::with_capacity(ROOM_BYTES);
         match compression {
-            Compression::Gzip => Ok(Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default()))),
+            Compression::Gzip => Ok(Self::Gzip(GzEncoder::new(room, flate2::Compression::default()))),
             Compression::Zstd(level) if levels.contains(&level) && level <= 19 => {
-                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level).map_err(broken)?;
+                let mut encoder = zstd::stream::write::Encoder::new(room, level).map_err(broken)?;
                 encoder.include_checksum(true).map_err(broken)?;
                 Ok(Self::Zstd(encoder))
             }

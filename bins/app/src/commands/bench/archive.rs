@@ -115,7 +115,7 @@ async fn compress(ground: &Ground, plain: Arc<Vec<u8>>) -> Result<Took> {
     };
     let (began, cpu) = (ground.clock().elapsed(), ground.cpu_seconds());
     let compressed = tokio::task::spawn_blocking(move || {
-        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level)?;
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::with_capacity(plain.len()), level)?;
         encoder.include_checksum(true)?;
         plain.chunks(CHUNK_BYTES).try_for_each(|chunk| encoder.write_all(chunk))?;
         encoder.finish()
