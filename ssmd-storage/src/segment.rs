@@ -2,13 +2,14 @@
 //!
 //! Owns the cut rules, the header line and the compression; knows nothing of stores.
 
+mod encoder;
+
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use ssmd_core::{Day, Entry, EntryKind, Error, ErrorKind, FeedName, Origin, Result, Timestamp};
 
@@ -16,6 +17,7 @@ use crate::commit::Object;
 use crate::layout::{Compression, SegmentName, sha256};
 use crate::line::{self, Common, LINE_BYTES_MAX, Stamp};
 use crate::text;
+use encoder::Encoder;
 
 /// A segment ends before an entry whose stamp is this far from its first one's, in either direction.
 pub const SEGMENT_SPAN: Duration = Duration::from_secs(60);
@@ -27,11 +29,6 @@ pub const OBJECT_BYTES_MAX: u64 = SEGMENT_BYTES_MAX + SEGMENT_BYTES_MAX / 64;
 /// Bytes given to the compressor at once. Always exactly as many, so that its output does not depend on how the
 /// entries arrived; so few that they are still in the processor's nearest caches when it takes them.
 pub const CHUNK_BYTES: usize = 16 * 1024;
-/// The room that is made for a segment's object, at once. Memory that nobody has written to is none; but a buffer
-/// that grows is many of them, in the heap of each thread that had to do with it, and heaps seldom shrink.
-const ROOM_BYTES: usize = OBJECT_BYTES_MAX as usize;
-/// Objects below this size are copied out of that room.
-const SMALL_BYTES: usize = 1024 * 1024;
 /// The largest window that a reader allows, as a power of two: 16 MiB, above what every sane level uses.
 const WINDOW_LOG_MAX: u32 = 24;
 /// The version of the format.
@@ -73,11 +70,6 @@ pub struct SegmentWriter {
     stamp: Stamp,
     summary: Summary,
     first_at: Timestamp,
-}
-
-enum Encoder {
-    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
-    Gzip(GzEncoder<Vec<u8>>),
 }
 
 /// What is counted over the entries of a segment.
@@ -175,7 +167,6 @@ impl SegmentWriter {
     pub fn finish(mut self) -> Result<Sealed> {
         self.encoder.write(&self.pending)?;
         let body = self.encoder.finish()?;
-        let body = if body.len() < SMALL_BYTES { Bytes::copy_from_slice(&body) } else { body.into() };
         let sha256 = sha256(&body);
         let Summary { last, entries, frames, sessions, earliest, latest, plain_bytes } = self.summary;
         let path = SegmentName {
@@ -224,42 +215,6 @@ impl SegmentWriter {
         }
         Ok(true)
     }
-}
-
-impl Encoder {
-    fn new(compression: Compression) -> Result<Self> {
-        let levels = zstd::compression_level_range();
-        let room = Vec::with_capacity(ROOM_BYTES);
-        match compression {
-            Compression::Gzip => Ok(Self::Gzip(GzEncoder::new(room, flate2::Compression::default()))),
-            Compression::Zstd(level) if levels.contains(&level) && level <= 19 => {
-                let mut encoder = zstd::stream::write::Encoder::new(room, level).map_err(broken)?;
-                encoder.include_checksum(true).map_err(broken)?;
-                Ok(Self::Zstd(encoder))
-            }
-            Compression::Zstd(level) => {
-                Err(Error::new(ErrorKind::Invalid, "begin segment").with("level", level))
-            }
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        match self {
-            Self::Zstd(encoder) => encoder.write_all(bytes).map_err(broken),
-            Self::Gzip(encoder) => encoder.write_all(bytes).map_err(broken),
-        }
-    }
-
-    fn finish(self) -> Result<Vec<u8>> {
-        match self {
-            Self::Zstd(encoder) => encoder.finish().map_err(broken),
-            Self::Gzip(encoder) => encoder.finish().map_err(broken),
-        }
-    }
-}
-
-fn broken(cause: std::io::Error) -> Error {
-    Error::new(ErrorKind::Bug, "write segment").because(cause)
 }
 
 /// Reads one segment, block by block, never holding more than a block and a line of it.
