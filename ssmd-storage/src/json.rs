@@ -246,6 +246,17 @@ mod tests {
     #[track_caller]
     fn agree(text: &str) {
         assert_eq!(is_value(text), serde_says(text), "{text:?}");
+        let one_line = !text.contains(['\n', '\r']);
+        assert_eq!(is_line(text.as_bytes()), one_line && serde_says(text), "{text:?}");
+    }
+
+    /// Says the same of the text where the places of a block are others, in and behind members and elements.
+    #[track_caller]
+    fn agree_anywhere(text: &str) {
+        for before in 0..70 {
+            let name = "x".repeat(before);
+            agree(&format!("{{\"{name}\":{text},\"y\":[{text},{text}]}}"));
+        }
     }
 
     #[test]
@@ -316,6 +327,18 @@ mod tests {
             "1\u{0}",
         ];
         corners.into_iter().for_each(agree);
+        corners.into_iter().for_each(agree_anywhere);
+    }
+
+    #[test]
+    fn compact_json_is_recognized_at_once() {
+        for text in ["{}", "[]", "{\"a\":[{\"b\":-0.5,\"c\":true},null,[false,\"é\",120]],\"d\":{}}"] {
+            assert!(compact::is_surely_value(text.as_bytes()), "{text}");
+            for before in 0..130 {
+                let text = format!("{{\"{}\":{text}}}", "x".repeat(before));
+                assert!(compact::is_surely_value(text.as_bytes()), "{text}");
+            }
+        }
     }
 
     #[test]
@@ -385,6 +408,29 @@ mod tests {
                 if let Ok(text) = std::str::from_utf8(&bytes) {
                     prop_assert_eq!(is_value(text), serde_says(text), "{:?}", text);
                 }
+            }
+        }
+
+        #[test]
+        fn agrees_about_what_is_nearly_compact(
+            texts in prop::collection::vec(value(), 1..8), at in any::<prop::sample::Index>(),
+            byte in prop::sample::select(b"{}[]:,\"\\ 019.-+eEtfnaz\n\0\x7F".to_vec()), cut in any::<bool>(),
+        ) {
+            let texts: Vec<_> = texts
+                .iter()
+                .map(|text| serde_json::from_str::<serde_json::Value>(text).map_or("1".to_owned(), |v| v.to_string()))
+                .collect();
+            let text = format!("{{\"a\":[{}]}}", texts.join(","));
+            agree(&text);
+            let mut bytes = text.into_bytes();
+            let at = at.index(bytes.len());
+            if cut {
+                let _ = bytes.remove(at);
+            } else {
+                bytes[at] = byte;
+            }
+            if let Ok(text) = std::str::from_utf8(&bytes) {
+                agree(text);
             }
         }
 
