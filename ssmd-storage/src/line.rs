@@ -163,10 +163,10 @@ fn push_number(out: &mut Vec<u8>, number: u64) {
 
 /// The eight digits of a number, a byte each, the first in the lowest: all halves, quarters and eighths at once.
 fn eight_digits(number: u64) -> u64 {
-    let halves = number / 10_000 | number % 10_000 << 32;
-    let high = halves * 10_486 >> 20 & 0x7F_0000_007F;
+    let halves = (number / 10_000) | ((number % 10_000) << 32);
+    let high = ((halves * 10_486) >> 20) & 0x7F_0000_007F;
     let quarters = high | (halves - 100 * high) << 16;
-    let high = quarters * 103 >> 10 & 0x0F_000F_000F_000F;
+    let high = ((quarters * 103) >> 10) & 0x0F_000F_000F_000F;
     high | (quarters - 10 * high) << 8
 }
 
