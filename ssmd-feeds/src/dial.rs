@@ -113,7 +113,7 @@ pub const GOODBYE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// How many bytes one read may take: large enough that reading is no bottleneck at 500,000 frames a second, small
 /// enough that clearing the buffer before each read costs little when frames come one at a time.
-const READ_BYTES: usize = 64 * 1024;
+pub const READ_BYTES: usize = 64 * 1024;
 /// Before the first keepalive probe, and between probes.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.

@@ -1,7 +1,10 @@
 //! Whether a text is one JSON value: the check of every archived frame, so it is made to be fast.
 //!
 //! The grammar is serde_json's for a value that is ignored (RFC 8259; escapes of lone surrogates pass), and a test
-//! holds the two against each other. Strings and numbers are looked at eight bytes at a time.
+//! holds the two against each other. Compact JSON is recognized many bytes at a time; in what else there is, strings
+//! and numbers are looked at eight bytes at a time.
+
+mod compact;
 
 use serde::de::IgnoredAny;
 
@@ -9,8 +12,15 @@ use serde::de::IgnoredAny;
 /// same more slowly.
 const LEVELS_MAX: u32 = 64;
 
-/// Whether `text` is one JSON value, with white space around it or not. Linear, and not recursive.
-pub(crate) fn is_value(text: &str) -> bool {
+/// Whether these bytes are one JSON value on one line, without white space around it. Linear, and not recursive
+/// however deep they nest.
+pub(crate) fn is_line(bytes: &[u8]) -> bool {
+    compact::is_surely_value(bytes)
+        || memchr::memchr2(b'\n', b'\r', bytes).is_none() && std::str::from_utf8(bytes).is_ok_and(is_value)
+}
+
+/// Whether `text` is one JSON value, with white space around it or not.
+fn is_value(text: &str) -> bool {
     Scan { bytes: text.as_bytes(), at: 0 }
         .document()
         .unwrap_or_else(|| serde_json::from_str::<IgnoredAny>(text).is_ok())
@@ -201,7 +211,7 @@ impl Scan<'_> {
 }
 
 /// The same byte eight times.
-const fn eight(byte: u8) -> u64 {
+pub(crate) const fn eight(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
 
@@ -236,6 +246,17 @@ mod tests {
     #[track_caller]
     fn agree(text: &str) {
         assert_eq!(is_value(text), serde_says(text), "{text:?}");
+        let one_line = !text.contains(['\n', '\r']);
+        assert_eq!(is_line(text.as_bytes()), one_line && serde_says(text), "{text:?}");
+    }
+
+    /// Says the same of the text where the places of a block are others, in and behind members and elements.
+    #[track_caller]
+    fn agree_anywhere(text: &str) {
+        for before in 0..70 {
+            let name = "x".repeat(before);
+            agree(&format!("{{\"{name}\":{text},\"y\":[{text},{text}]}}"));
+        }
     }
 
     #[test]
@@ -306,6 +327,18 @@ mod tests {
             "1\u{0}",
         ];
         corners.into_iter().for_each(agree);
+        corners.into_iter().for_each(agree_anywhere);
+    }
+
+    #[test]
+    fn compact_json_is_recognized_at_once() {
+        for text in ["{}", "[]", "{\"a\":[{\"b\":-0.5,\"c\":true},null,[false,\"é\",120]],\"d\":{}}"] {
+            assert!(compact::is_surely_value(text.as_bytes()), "{text}");
+            for before in 0..130 {
+                let text = format!("{{\"{}\":{text}}}", "x".repeat(before));
+                assert!(compact::is_surely_value(text.as_bytes()), "{text}");
+            }
+        }
     }
 
     #[test]
@@ -375,6 +408,29 @@ mod tests {
                 if let Ok(text) = std::str::from_utf8(&bytes) {
                     prop_assert_eq!(is_value(text), serde_says(text), "{:?}", text);
                 }
+            }
+        }
+
+        #[test]
+        fn agrees_about_what_is_nearly_compact(
+            texts in prop::collection::vec(value(), 1..8), at in any::<prop::sample::Index>(),
+            byte in prop::sample::select(b"{}[]:,\"\\ 019.-+eEtfnaz\n\0\x7F".to_vec()), cut in any::<bool>(),
+        ) {
+            let texts: Vec<_> = texts
+                .iter()
+                .map(|text| serde_json::from_str::<serde_json::Value>(text).map_or("1".to_owned(), |v| v.to_string()))
+                .collect();
+            let text = format!("{{\"a\":[{}]}}", texts.join(","));
+            agree(&text);
+            let mut bytes = text.into_bytes();
+            let at = at.index(bytes.len());
+            if cut {
+                let _ = bytes.remove(at);
+            } else {
+                bytes[at] = byte;
+            }
+            if let Ok(text) = std::str::from_utf8(&bytes) {
+                agree(text);
             }
         }
 

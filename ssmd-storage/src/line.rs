@@ -16,19 +16,36 @@ use serde_json::value::RawValue;
 use ssmd_core::entry::PAYLOAD_BYTES_MAX;
 use ssmd_core::{Day, Entry, EntryId, EntryKind, Error, ErrorKind, Origin, Result, SessionId, Timestamp};
 
-use crate::json;
+use crate::json::{self, eight};
 
 /// The longest line, in bytes: a payload of control characters becomes six bytes for each of its own.
 pub const LINE_BYTES_MAX: usize = 6 * PAYLOAD_BYTES_MAX + 1024;
 
 /// Writes an entry as one line, with its line feed.
 pub fn write(entry: &Entry, out: &mut Vec<u8>) {
+    write_after(entry, &mut Stamp::default(), out);
+}
+
+/// How a line begins, for the next one: frames that came with one read have one stamp.
+#[derive(Debug, Default)]
+pub struct Stamp {
+    of: Option<(Timestamp, Duration)>,
+    text: Vec<u8>,
+}
+
+/// Like [`write`], if the last line left `stamp`.
+pub fn write_after(entry: &Entry, stamp: &mut Stamp, out: &mut Vec<u8>) {
     out.reserve(entry.payload.len() + 256);
-    out.extend_from_slice(b"{\"t\":");
-    push_signed(out, entry.at.nanos());
-    out.extend_from_slice(b",\"e\":");
-    push_number(out, u64::try_from(entry.elapsed.as_nanos()).unwrap_or(u64::MAX));
-    out.extend_from_slice(b",\"n\":");
+    if stamp.of != Some((entry.at, entry.elapsed)) {
+        stamp.of = Some((entry.at, entry.elapsed));
+        stamp.text.clear();
+        stamp.text.extend_from_slice(b"{\"t\":");
+        push_signed(&mut stamp.text, entry.at.nanos());
+        stamp.text.extend_from_slice(b",\"e\":");
+        push_number(&mut stamp.text, u64::try_from(entry.elapsed.as_nanos()).unwrap_or(u64::MAX));
+        stamp.text.extend_from_slice(b",\"n\":");
+    }
+    out.extend_from_slice(&stamp.text);
     push_number(out, entry.id.n);
     out.extend_from_slice(b",\"s\":");
     push_number(out, entry.session.0);
@@ -86,7 +103,7 @@ fn write_payload(payload: &[u8], out: &mut Vec<u8>) {
     let start = payload.iter().position(|byte| !space(byte)).unwrap_or(payload.len());
     let end = payload.iter().rposition(|byte| !space(byte)).map_or(start, |last| last + 1);
     let (pre, core, tail) = (&payload[..start], &payload[start..end], &payload[end..]);
-    if is_json_line(core) {
+    if json::is_line(core) {
         push_space(out, "pre", pre);
         push_space(out, "tail", tail);
         out.extend_from_slice(RAW);
@@ -100,14 +117,6 @@ fn write_payload(payload: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(BASE64.encode(payload).as_bytes());
         out.push(b'"');
     }
-}
-
-/// Whether these bytes are one JSON value on one line. Linear, and not recursive however deep they nest.
-fn is_json_line(core: &[u8]) -> bool {
-    if core.is_empty() || memchr::memchr2(b'\n', b'\r', core).is_some() {
-        return false;
-    }
-    std::str::from_utf8(core).is_ok_and(json::is_value)
 }
 
 fn push_space(out: &mut Vec<u8>, key: &str, space: &[u8]) {
@@ -135,31 +144,31 @@ fn push_signed(out: &mut Vec<u8>, number: i64) {
     push_number(out, number.unsigned_abs());
 }
 
-fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    while number >= 100 {
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
-        number /= 100;
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    const EIGHT: u64 = 100_000_000;
+    if number < 10 {
+        out.push(b'0' + number as u8);
+        return;
     }
-    let [tens, ones] = PAIRS[number as usize];
-    digits[at - 1] = ones;
-    digits[at - 2] = tens;
-    at -= if number < 10 { 1 } else { 2 };
-    out.extend_from_slice(&digits[at..]);
+    let (rest, last) = (number / EIGHT, eight_digits(number % EIGHT));
+    if rest > 0 {
+        push_number(out, rest);
+        out.extend_from_slice(&(last | eight(b'0')).to_le_bytes());
+        return;
+    }
+    let zeros = (last.trailing_zeros() / 8).min(7);
+    out.extend_from_slice(&((last | eight(b'0')) >> (8 * zeros)).to_le_bytes());
+    out.truncate(out.len() - zeros as usize);
 }
 
-/// The numbers from 0 to 99 as two digits each.
-const PAIRS: [[u8; 2]; 100] = {
-    let mut pairs = [[b'0'; 2]; 100];
-    let mut number = 0;
-    while number < 100 {
-        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
-        number += 1;
-    }
-    pairs
-};
+/// The eight digits of a number, a byte each, the first in the lowest: all halves, quarters and eighths at once.
+fn eight_digits(number: u64) -> u64 {
+    let halves = (number / 10_000) | ((number % 10_000) << 32);
+    let high = ((halves * 10_486) >> 20) & 0x7F_0000_007F;
+    let quarters = high | (halves - 100 * high) << 16;
+    let high = ((quarters * 103) >> 10) & 0x0F_000F_000F_000F;
+    high | (quarters - 10 * high) << 8
+}
 
 /// The fields of a line but its payload.
 struct Fields {

@@ -43,24 +43,13 @@ impl Packer {
     /// As for [`SegmentWriter`].
     pub fn push(&mut self, entries: &[Entry]) -> Result<Vec<Step>> {
         let mut steps = Vec::new();
-        for entry in entries {
-            let origin = entry.id.origin;
-            let last = self.position(origin);
-            if entry.id.n <= last {
-                continue;
-            }
-            if entry.id.n > last + 1 {
-                steps.extend(self.lost(origin, last + 1, entry.id.n - 1)?);
-            }
+        for entries in entries.chunk_by(|one, next| one.id.origin == next.id.origin) {
+            let Some(origin) = entries.first().map(|entry| entry.id.origin) else { continue };
             let open = self.origins.entry(origin).or_default();
-            open.last = entry.id.n;
-            let taken = match &mut open.segment {
-                Some(segment) => segment.push(entry)?,
-                None => false,
-            };
-            if !taken {
-                let next = SegmentWriter::begin(&self.feed, entry, self.compression)?;
-                steps.extend(seal(origin, open.segment.replace(next))?);
+            for entry in entries.iter() {
+                if entry.id.n > open.last {
+                    open.push(&self.feed, entry, self.compression, &mut steps)?;
+                }
             }
         }
         Ok(steps)
@@ -71,13 +60,8 @@ impl Packer {
     /// # Errors
     /// As for [`SegmentWriter::finish`].
     pub fn lost(&mut self, origin: Origin, first: u64, last: u64) -> Result<Vec<Step>> {
-        let open = self.origins.entry(origin).or_default();
-        let first = first.max(open.last + 1);
-        let mut steps: Vec<_> = seal(origin, open.segment.take())?.into_iter().collect();
-        if last >= first {
-            open.last = last;
-            steps.push(Step::Lost(origin, first, last));
-        }
+        let mut steps = Vec::new();
+        self.origins.entry(origin).or_default().lose(origin, first, last, &mut steps)?;
         Ok(steps)
     }
 
@@ -106,6 +90,42 @@ impl Packer {
     /// The stamp of the oldest entry that is not sealed.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.origins.values().filter_map(|open| open.segment.as_ref()).map(SegmentWriter::first_at).min()
+    }
+}
+
+impl Open {
+    /// Takes the next entry; the numbers before it are lost if they were not taken.
+    fn push(
+        &mut self,
+        feed: &FeedName,
+        entry: &Entry,
+        compression: Compression,
+        steps: &mut Vec<Step>,
+    ) -> Result<()> {
+        let origin = entry.id.origin;
+        if entry.id.n > self.last + 1 {
+            self.lose(origin, self.last + 1, entry.id.n - 1, steps)?;
+        }
+        self.last = entry.id.n;
+        let taken = match &mut self.segment {
+            Some(segment) => segment.push(entry)?,
+            None => false,
+        };
+        if !taken {
+            let next = SegmentWriter::begin(feed, entry, compression)?;
+            steps.extend(seal(origin, self.segment.replace(next))?);
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, origin: Origin, first: u64, last: u64, steps: &mut Vec<Step>) -> Result<()> {
+        let first = first.max(self.last + 1);
+        steps.extend(seal(origin, self.segment.take())?);
+        if last >= first {
+            self.last = last;
+            steps.push(Step::Lost(origin, first, last));
+        }
+        Ok(())
     }
 }
 

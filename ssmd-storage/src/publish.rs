@@ -44,6 +44,8 @@ pub struct Publisher {
     stop: CancellationToken,
     chains: BTreeMap<Origin, Chain>,
     environments: Option<Environments>,
+    /// The stamp of the oldest entry that no commit covers, as far as is known.
+    oldest: Option<Timestamp>,
 }
 
 /// The environments that a recorder keeps beside its logs.
@@ -61,7 +63,7 @@ impl Publisher {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Self {
-        Self { feed, store, clock, metrics, stop, chains: BTreeMap::new(), environments: None }
+        Self { feed, store, clock, metrics, stop, chains: BTreeMap::new(), environments: None, oldest: None }
     }
 
     /// Copies what a recorder applies, from where it `recorded` it, and names in each commit what held.
@@ -112,6 +114,7 @@ impl Publisher {
         let now = self.clock.now();
         let (origin, added, lost) = match step {
             Step::Segment(origin, sealed) => {
+                self.show_lag(Some(sealed.object.earliest));
                 let path: ObjectPath = sealed.object.path.parse()?;
                 if !self.create(&path, sealed.body.clone(), &sealed.object.sha256).await? {
                     // The name says what the bytes must be, so those that lie there have been damaged.
@@ -183,6 +186,8 @@ impl Publisher {
             return Err(error);
         }
         self.count_error("store");
+        // The entries that cannot be put grow old meanwhile.
+        self.set_lag();
         let wait = attempts.next(error.wait(), &*self.clock);
         tracing::warn!(feed = %self.feed, %error, ?wait, "the store failed; trying again");
         tokio::select! {
@@ -218,9 +223,14 @@ impl Publisher {
         self.metrics.counter(&metrics::ARCHIVED_FILES, &[crate::layout::RAW]).add(1);
     }
 
-    /// Shows the age of the oldest entry that no commit covers.
-    pub fn show_lag(&self, oldest: Option<Timestamp>) {
-        let lag = oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
+    /// Shows the age of the oldest entry that no commit covers, from now on also while the store fails.
+    pub fn show_lag(&mut self, oldest: Option<Timestamp>) {
+        self.oldest = oldest;
+        self.set_lag();
+    }
+
+    fn set_lag(&self) {
+        let lag = self.oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
         self.metrics.gauge(&metrics::ARCHIVER_LAG, &[self.feed.as_str()]).set(lag.as_secs_f64());
     }
 }

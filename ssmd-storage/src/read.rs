@@ -77,11 +77,27 @@ impl Archive {
     /// # Errors
     /// `Corrupt` for damaged commits, the store's own.
     pub async fn open(store: Arc<dyn Store>) -> Result<Self> {
-        let mut chains = BTreeMap::new();
+        let (archive, damaged) = Self::open_sound(store).await?;
+        damaged.into_iter().next().map_or(Ok(archive), Err)
+    }
+
+    /// Opens what is sound of an archive: logs whose commits are damaged are not in it. An error says of each why.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn open_sound(store: Arc<dyn Store>) -> Result<(Self, Vec<Error>)> {
+        let (mut chains, mut damaged) = (BTreeMap::new(), Vec::new());
         for origin in chain::origins(&*store).await? {
-            chains.extend(Chain::load(&*store, origin).await?.map(|chain| (origin, chain)));
+            match Chain::load(&*store, origin).await {
+                Ok(chain) => chains.extend(chain.map(|chain| (origin, chain))),
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    let named = error.context("origin").is_some();
+                    damaged.push(if named { error } else { error.with("origin", origin) });
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(Self { store, chains })
+        Ok((Self { store, chains }, damaged))
     }
 
     /// Its store.
@@ -183,7 +199,7 @@ impl EntryReader {
     /// the end.
     ///
     /// # Errors
-    /// As for [`Entries::next`].
+    /// `Corrupt` for a damaged object, once; the next call goes on behind it. The store's own.
     ///
     /// # Cancel safety
     /// Safe: dropping the future loses no entry.

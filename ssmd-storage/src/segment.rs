@@ -2,20 +2,22 @@
 //!
 //! Owns the cut rules, the header line and the compression; knows nothing of stores.
 
+mod encoder;
+
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use ssmd_core::{Day, Entry, EntryKind, Error, ErrorKind, FeedName, Origin, Result, Timestamp};
 
 use crate::commit::Object;
 use crate::layout::{Compression, SegmentName, sha256};
-use crate::line::{self, Common, LINE_BYTES_MAX};
+use crate::line::{self, Common, LINE_BYTES_MAX, Stamp};
 use crate::text;
+use encoder::Encoder;
 
 /// A segment ends before an entry whose stamp is this far from its first one's, in either direction.
 pub const SEGMENT_SPAN: Duration = Duration::from_secs(60);
@@ -25,8 +27,8 @@ pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const OBJECT_BYTES_MAX: u64 = SEGMENT_BYTES_MAX + SEGMENT_BYTES_MAX / 64;
 
 /// Bytes given to the compressor at once. Always exactly as many, so that its output does not depend on how the
-/// entries arrived.
-const CHUNK_BYTES: usize = 256 * 1024;
+/// entries arrived; so few that they are still in the processor's nearest caches when it takes them.
+pub const CHUNK_BYTES: usize = 16 * 1024;
 /// The largest window that a reader allows, as a power of two: 16 MiB, above what every sane level uses.
 const WINDOW_LOG_MAX: u32 = 24;
 /// The version of the format.
@@ -65,13 +67,9 @@ pub struct SegmentWriter {
     compression: Compression,
     encoder: Encoder,
     pending: Vec<u8>,
+    stamp: Stamp,
     summary: Summary,
     first_at: Timestamp,
-}
-
-enum Encoder {
-    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
-    Gzip(GzEncoder<Vec<u8>>),
 }
 
 /// What is counted over the entries of a segment.
@@ -132,7 +130,8 @@ impl SegmentWriter {
         pending.push(b'\n');
         let encoder = Encoder::new(compression)?;
         let summary = Summary::new(pending.len() as u64);
-        let mut writer = Self { header, compression, encoder, pending, summary, first_at: first.at };
+        let stamp = Stamp::default();
+        let mut writer = Self { header, compression, encoder, pending, stamp, summary, first_at: first.at };
         writer.add(first)?;
         Ok(writer)
     }
@@ -149,8 +148,8 @@ impl SegmentWriter {
                 .with("last", self.summary.last)
                 .with("entry", entry.id));
         }
-        let apart = entry.at.since(self.first_at).max(self.first_at.since(entry.at));
-        if entry.day != self.header.day || apart >= SEGMENT_SPAN {
+        let apart = entry.at.nanos().abs_diff(self.first_at.nanos());
+        if entry.day != self.header.day || u128::from(apart) >= SEGMENT_SPAN.as_nanos() {
             return Ok(false);
         }
         self.add(entry)
@@ -167,7 +166,7 @@ impl SegmentWriter {
     /// `Bug` if the compressor fails, which it does not in memory.
     pub fn finish(mut self) -> Result<Sealed> {
         self.encoder.write(&self.pending)?;
-        let body: Bytes = self.encoder.finish()?.into();
+        let body = self.encoder.finish()?;
         let sha256 = sha256(&body);
         let Summary { last, entries, frames, sessions, earliest, latest, plain_bytes } = self.summary;
         let path = SegmentName {
@@ -200,7 +199,7 @@ impl SegmentWriter {
 
     fn add(&mut self, entry: &Entry) -> Result<bool> {
         let before = self.pending.len();
-        line::write(entry, &mut self.pending);
+        line::write_after(entry, &mut self.stamp, &mut self.pending);
         let bytes = self.pending.len() - before;
         if self.summary.entries > 0 && self.summary.plain_bytes + bytes as u64 > SEGMENT_BYTES_MAX {
             self.pending.truncate(before);
@@ -216,41 +215,6 @@ impl SegmentWriter {
         }
         Ok(true)
     }
-}
-
-impl Encoder {
-    fn new(compression: Compression) -> Result<Self> {
-        let levels = zstd::compression_level_range();
-        match compression {
-            Compression::Gzip => Ok(Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default()))),
-            Compression::Zstd(level) if levels.contains(&level) && level <= 19 => {
-                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level).map_err(broken)?;
-                encoder.include_checksum(true).map_err(broken)?;
-                Ok(Self::Zstd(encoder))
-            }
-            Compression::Zstd(level) => {
-                Err(Error::new(ErrorKind::Invalid, "begin segment").with("level", level))
-            }
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        match self {
-            Self::Zstd(encoder) => encoder.write_all(bytes).map_err(broken),
-            Self::Gzip(encoder) => encoder.write_all(bytes).map_err(broken),
-        }
-    }
-
-    fn finish(self) -> Result<Vec<u8>> {
-        match self {
-            Self::Zstd(encoder) => encoder.finish().map_err(broken),
-            Self::Gzip(encoder) => encoder.finish().map_err(broken),
-        }
-    }
-}
-
-fn broken(cause: std::io::Error) -> Error {
-    Error::new(ErrorKind::Bug, "write segment").because(cause)
 }
 
 /// Reads one segment, block by block, never holding more than a block and a line of it.

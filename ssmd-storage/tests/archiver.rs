@@ -238,6 +238,34 @@ async fn commits_are_told_and_the_lag_is_shown() {
 }
 
 #[tokio::test]
+async fn the_lag_grows_while_the_store_refuses() {
+    let recording = recording(9, 100);
+    let lock = tempfile::tempdir().unwrap();
+    let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let store = Faulty { inner, operations: AtomicUsize::new(0), breaks_at: 1, after: false, for_good: true };
+    let clock = ManualClock::new(recording.at);
+    let mut archiver = archiver(journal_of(&[&recording.entries]).await, Arc::new(store), lock.path());
+    archiver.clock = Arc::new(clock.clone());
+    let lag = archiver.metrics.gauge(&metrics::ARCHIVER_LAG, &["test"]);
+    let watch = async {
+        // The recording is 100 s long, and the store refuses from the first segment on.
+        for wanted in [1000.0, 2000.0] {
+            while lag.get() < wanted {
+                clock.advance(Duration::from_secs(1));
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    within(async {
+        tokio::select! {
+            ended = archiver.run(CancellationToken::new()) => panic!("{ended:?}"),
+            () = watch => {}
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_silent_journal_is_archived_without_being_stopped() {
     let recording = recording(10, 5);
     let lock = tempfile::tempdir().unwrap();

@@ -418,6 +418,9 @@ pub struct Part {
     /// Only before this time.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub to: Option<Timestamp>,
+    /// Pass over what is damaged: each is named on standard error, and the exit code is 3.
+    #[arg(long)]
+    pub skip_damaged: bool,
 }
 
 /// `ssmd gaps`.
@@ -555,6 +558,9 @@ pub struct Bench {
     /// Run the long rows for ten minutes each, as their figures say.
     #[arg(long)]
     pub soak: bool,
+    /// Exit with code 3 if a figure misses its limit.
+    #[arg(long)]
+    pub strict: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -13,7 +13,7 @@ pub enum Exit {
     Failed,
     /// The command line makes no sense.
     Usage,
-    /// `verify` found damage; `grep` found nothing.
+    /// `verify` found damage; `grep` found nothing; `bench --strict` saw a limit missed; `--skip-damaged` passed over something.
     Found,
     /// Something else is needed that is not there: a venue, a store, a running recorder.
     Unavailable,
@@ -29,7 +29,11 @@ impl Exit {
         (Self::Ok, 0, "it did what it was asked to"),
         (Self::Failed, 1, "it failed; standard error says why"),
         (Self::Usage, 2, "the command line makes no sense"),
-        (Self::Found, 3, "`verify` found damage; `grep` found nothing"),
+        (
+            Self::Found,
+            3,
+            "`verify` found damage; `grep` found nothing; `bench --strict` saw a limit missed; `--skip-damaged` passed over something",
+        ),
         (Self::Unavailable, 69, "something it needs is not there: a venue, a store, a running recorder"),
         (Self::Busy, 75, "somebody else holds what it needs alone: a log, a port; try later"),
         (Self::Config, 78, "the environment document is wrong; every problem is printed"),

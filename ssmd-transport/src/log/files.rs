@@ -3,11 +3,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::pread;
 use ssmd_core::{Error, ErrorKind, Result, Timestamp};
 
 use super::disk::{Disk, System};
@@ -124,17 +126,17 @@ pub(super) fn open_segment(segment: &Named, write: bool) -> Result<(File, Header
 
 /// Reads `length` bytes from `offset` on, or fewer if the file ends.
 pub(super) fn read(file: &File, path: &Path, offset: u64, length: usize) -> Result<Bytes> {
-    let mut bytes = vec![0; length];
-    let mut filled = 0;
-    while filled < length {
-        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let at = offset + bytes.len() as u64;
+        // A vector may have more room than it was asked for.
+        match pread(file, spare_capacity(&mut bytes), at) {
             Ok(0) => break,
-            Ok(more) => filled += more,
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(failed("read log", path, cause)),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(cause) => return Err(failed("read log", path, cause.into())),
         }
     }
-    bytes.truncate(filled);
+    bytes.truncate(length);
     Ok(bytes.into())
 }
 

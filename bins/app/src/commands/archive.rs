@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ssmd_core::environment::StoreSpec;
-use ssmd_core::{Day, Decoders, Error, ErrorKind, FeedName, Result, Store};
-use ssmd_storage::{Archive, Selection};
+use ssmd_core::{Day, Decoders, Entry, Error, ErrorKind, FeedName, Result, Store};
+use ssmd_storage::{Archive, EntryReader, Selection};
 
 use crate::cli::{Part, StoreArgs};
+use crate::exit::Exit;
 
 /// The store that was named.
 ///
@@ -47,6 +48,50 @@ pub(super) struct Chosen {
     pub feed: FeedName,
     /// Which of its entries.
     pub selection: Selection,
+    /// What of it is damaged.
+    pub damage: Damage,
+}
+
+/// The damage that was met, which ends a command unless it was told to pass over it.
+pub(super) struct Damage {
+    skip: bool,
+    found: bool,
+}
+
+impl Damage {
+    /// Names what is damaged, and goes on.
+    ///
+    /// # Errors
+    /// `error`, if it is something else, or damage that is not to be passed over.
+    pub(super) fn pass(&mut self, error: Error) -> Result<()> {
+        if error.kind() != ErrorKind::Corrupt {
+            return Err(error);
+        }
+        if !self.skip {
+            return Err(error.hint("`--skip-damaged` passes over it; `ssmd verify` names all damage"));
+        }
+        eprintln!("skipped: {}", error.report());
+        self.found = true;
+        Ok(())
+    }
+
+    /// The next entries of a reader; none at the end.
+    ///
+    /// # Errors
+    /// As for [`Damage::pass`].
+    pub(super) async fn next_batch(&mut self, entries: &mut EntryReader) -> Result<Option<Vec<Entry>>> {
+        loop {
+            match entries.next_batch().await {
+                Ok(batch) => return Ok(batch),
+                Err(error) => self.pass(error)?,
+            }
+        }
+    }
+
+    /// How a command ends that would have ended like this otherwise.
+    pub(super) fn exit(&self, otherwise: Exit) -> Exit {
+        if self.found { Exit::Found } else { otherwise }
+    }
 }
 
 /// Opens the archive, finds the feed (the only one, unless it is named), and checks that there is anything to read.
@@ -54,7 +99,9 @@ pub(super) struct Chosen {
 /// # Errors
 /// As [`open`]; `NotFound` with what there is instead; `Invalid` for a span that ends before it begins.
 pub(super) async fn choose(part: &Part) -> Result<Chosen> {
-    let archive = open(&part.store).await?;
+    let (archive, damaged) = Archive::open_sound(store(&part.store)?).await?;
+    let mut damage = Damage { skip: part.skip_damaged, found: false };
+    damaged.into_iter().try_for_each(|error| damage.pass(error))?;
     let feed = match (&part.feed, archive.feeds().as_slice()) {
         (Some(name), _) => feed(&archive, name)?,
         (None, [only]) => only.clone(),
@@ -68,7 +115,7 @@ pub(super) async fn choose(part: &Part) -> Result<Chosen> {
     };
     if let Some(wanted) = part.day {
         day(&archive, &feed, wanted)?;
-        return Ok(Chosen { archive, feed, selection: Selection::day(wanted) });
+        return Ok(Chosen { archive, feed, selection: Selection::day(wanted), damage });
     }
     if let (Some(from), Some(to)) = (part.from, part.to)
         && from >= to
@@ -85,7 +132,7 @@ pub(super) async fn choose(part: &Part) -> Result<Chosen> {
             .with("feed", &feed)
             .hint(format!("`ssmd ls --feed {feed}` lists its days")));
     }
-    Ok(Chosen { archive, feed, selection })
+    Ok(Chosen { archive, feed, selection, damage })
 }
 
 /// The feed that was named, which the archive must know.

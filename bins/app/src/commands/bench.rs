@@ -67,7 +67,8 @@ pub(super) async fn run(args: &cli::Bench) -> Outcome {
         out.json(&report)?;
         out.flush()?;
     }
-    Ok(Exit::Ok)
+    let missed = report.figures.iter().any(|figure| !figure.ok);
+    Ok(if args.strict && missed { Exit::Found } else { Exit::Ok })
 }
 
 fn selected(only: &[String]) -> Result<Vec<(&'static str, Run)>> {

@@ -11,11 +11,11 @@ use crate::output::{Out, Outcome, Stopped};
 
 /// Prints frames as they were received.
 pub(super) async fn run(args: &Cat) -> Outcome {
-    let chosen = archive::choose(&args.part).await?;
+    let mut chosen = archive::choose(&args.part).await?;
     let mut entries = chosen.archive.entries(&chosen.feed, chosen.selection);
     let mut out = Out::new();
     let mut frames = FramesOf::default();
-    while let Some(batch) = entries.next_batch().await? {
+    while let Some(batch) = chosen.damage.next_batch(&mut entries).await? {
         for entry in &batch {
             if args.connection.is_some_and(|wanted| wanted != entry.session.0) {
                 continue;
@@ -26,7 +26,14 @@ pub(super) async fn run(args: &Cat) -> Outcome {
                 out.bytes(&line)?;
                 continue;
             }
-            if let Some(frame) = frames.next(entry)?
+            let frame = match frames.next(entry) {
+                Ok(frame) => frame,
+                Err(error) => {
+                    chosen.damage.pass(error)?;
+                    continue;
+                }
+            };
+            if let Some(frame) = frame
                 && (args.sent || frame.kind != FrameKind::Sent)
             {
                 print(&frame, args.format, &mut out)?;
@@ -34,7 +41,7 @@ pub(super) async fn run(args: &Cat) -> Outcome {
         }
     }
     out.flush()?;
-    Ok(Exit::Ok)
+    Ok(chosen.damage.exit(Exit::Ok))
 }
 
 fn print(frame: &Frame, format: CatFormat, out: &mut Out) -> Result<(), Stopped> {

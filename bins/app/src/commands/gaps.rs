@@ -1,6 +1,6 @@
 //! `ssmd gaps`: every known hole.
 
-use ssmd_core::{Evidence, Symbol};
+use ssmd_core::{Evidence, SessionId, Symbol};
 use ssmd_storage::gaps::{self, LedgerGap};
 
 use super::archive::{self, Chosen};
@@ -10,7 +10,7 @@ use crate::output::{Out, Outcome, Stopped};
 
 /// Prints the gap ledger.
 pub(super) async fn run(args: &cli::Gaps) -> Outcome {
-    let Chosen { archive, feed, selection } = archive::choose(&args.part).await?;
+    let Chosen { archive, feed, selection, damage } = archive::choose(&args.part).await?;
     let decoder = ssmd_feeds::decoder(&feed)?;
     let days: Vec<_> = archive.segments(&feed, &selection).iter().map(|(_, object)| object.day).collect();
     let mut ledger = match (days.iter().min(), days.iter().max()) {
@@ -30,12 +30,14 @@ pub(super) async fn run(args: &cli::Gaps) -> Outcome {
         }
     }
     out.flush()?;
-    Ok(Exit::Ok)
+    Ok(damage.exit(Exit::Ok))
 }
 
 fn print(found: &LedgerGap, out: &mut Out) -> Result<(), Stopped> {
     let gap = &found.gap;
     let end = |evidence: &Option<Evidence>| match evidence {
+        // What lies in no connection is a number of the log.
+        Some(Evidence { at, session: SessionId(0), shown: Some(shown), .. }) => format!("{at} ({shown})"),
         Some(at) => format!("{} (connection {} frame {})", at.at, at.session, at.index),
         None => "…".to_owned(),
     };

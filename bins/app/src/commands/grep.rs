@@ -18,12 +18,19 @@ pub(super) async fn run(args: &Grep) -> Outcome {
     let pattern = RegexBuilder::new(&text).size_limit(PATTERN_BYTES_MAX).build().map_err(|cause| {
         Error::new(ErrorKind::Invalid, "read pattern").because(cause).hint("search a plain text with --fixed")
     })?;
-    let chosen = archive::choose(&args.part).await?;
+    let mut chosen = archive::choose(&args.part).await?;
     let mut entries = chosen.archive.entries(&chosen.feed, chosen.selection);
     let (mut out, mut frames, mut found) = (Out::new(), FramesOf::default(), 0_u64);
-    while let Some(batch) = entries.next_batch().await? {
+    while let Some(batch) = chosen.damage.next_batch(&mut entries).await? {
         for entry in &batch {
-            let Some(frame) = frames.next(entry)? else { continue };
+            let frame = match frames.next(entry) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => continue,
+                Err(error) => {
+                    chosen.damage.pass(error)?;
+                    continue;
+                }
+            };
             if (frame.kind == FrameKind::Sent && !args.sent) || !pattern.is_match(&frame.payload) {
                 continue;
             }
@@ -38,5 +45,5 @@ pub(super) async fn run(args: &Grep) -> Outcome {
         out.line(found)?;
     }
     out.flush()?;
-    Ok(if found > 0 { Exit::Ok } else { Exit::Found })
+    Ok(chosen.damage.exit(if found > 0 { Exit::Ok } else { Exit::Found }))
 }

@@ -17,7 +17,7 @@ use crate::progress::Progress;
 /// Decodes what was asked for, from the beginnings of its sessions, and prints its records.
 pub(super) async fn run(args: &Replay) -> Outcome {
     let wanted = Wanted::new(args)?;
-    let Chosen { archive, feed, selection } = archive::choose(&args.part).await?;
+    let Chosen { archive, feed, selection, mut damage } = archive::choose(&args.part).await?;
     let mut decoders = archive::decoders(&feed)?;
     let segments = archive.segments_with_beginnings(&feed, &selection);
     let all = segments.iter().map(|(_, object)| object.entries).sum();
@@ -26,7 +26,7 @@ pub(super) async fn run(args: &Replay) -> Outcome {
     let clock = SystemClock::new();
     let (mut pace, mut printer) = (Pace::new(args.speed), Printer::new(args.format, feed));
     let (mut outputs, mut lead) = (Vec::new(), None);
-    while let Some(batch) = entries.next_batch().await? {
+    while let Some(batch) = damage.next_batch(&mut entries).await? {
         progress.add(batch.len() as u64);
         for entry in &batch {
             let shown = selection.contains(entry);
@@ -57,7 +57,7 @@ pub(super) async fn run(args: &Replay) -> Outcome {
         printer.out.json(&counts)?;
         printer.out.flush()?;
     }
-    Ok(Exit::Ok)
+    Ok(damage.exit(Exit::Ok))
 }
 
 /// What was counted since the lead-in: the sessions' beginnings, which nobody asked for.

@@ -154,7 +154,26 @@ fn a_damaged_archive_is_found_out() {
     let mut text = transcript(&["verify", "--store", &store], &hide);
     text += &transcript(&["gaps", "--store", &store], &hide);
     text += &transcript(&["cat", "--store", &store, "--day", "2026-08-02"], &hide);
+    text += &transcript(&["cat", "--store", &store, "--skip-damaged"], &hide);
+    for command in [&["replay", "--format", "none"][..], &["grep", "channel", "--count"]] {
+        text += &transcript(&[command, &["--store", &store, "--skip-damaged"]].concat(), &hide);
+    }
     golden("damage.txt", &text);
+}
+
+#[test]
+fn a_log_with_damaged_commits_is_passed_over_if_told_so() {
+    let (data, origin) = imported();
+    let (root, store) = (text_of(data.path()), store_of(data.path()));
+    // A second log of another feed, which stays sound.
+    let play = text_of(&folder().join("tiny.play.jsonl"));
+    output(0, &["import", "--store", &store, "--feed", "kraken-futures", &play]);
+    let commit = data.path().join("store/commits").join(&origin).join("000000000001.json");
+    std::fs::write(&commit, "{}").unwrap();
+    let hide = [(root.as_str(), "DIR"), (origin.as_str(), "ORIGIN")];
+    let mut text = transcript(&["cat", "--store", &store], &hide);
+    text += &transcript(&["cat", "--store", &store, "--skip-damaged"], &hide);
+    golden("damaged-commits.txt", &text);
 }
 
 #[test]

@@ -61,7 +61,8 @@ pub(super) struct Figure {
     unit: &'static str,
     bound: Bound,
     limit: f64,
-    ok: bool,
+    /// Whether it is on the right side.
+    pub(super) ok: bool,
     beside: BTreeMap<&'static str, f64>,
 }
 
