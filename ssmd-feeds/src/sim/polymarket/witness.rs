@@ -72,7 +72,7 @@ enum Verdict {
 #[serde(untagged)]
 enum Frame {
     Many(Vec<Message>),
-    One(Message),
+    One(Box<Message>),
 }
 
 #[derive(Deserialize)]
@@ -178,7 +178,7 @@ impl Witness for PolymarketWitness {
 fn messages(text: &str) -> Vec<Message> {
     match serde_json::from_str(text) {
         Ok(Frame::Many(messages)) => messages,
-        Ok(Frame::One(message)) => vec![message],
+        Ok(Frame::One(message)) => vec![*message],
         Err(_) => Vec::new(),
     }
 }
@@ -338,7 +338,7 @@ impl Token {
         self.asks.clear();
         let topic = Topic { channel: CHANNEL.to_owned(), symbol: id.to_owned() };
         let news = !std::mem::replace(&mut self.broken, true);
-        news.then(|| Shown { topic, evidence: Evidence::Checksum, from: self.good, to, missing: None })
+        news.then_some(Shown { topic, evidence: Evidence::Checksum, from: self.good, to, missing: None })
     }
 
     /// Whether the claim's hash is that of the levels, for a last price that is known, or, if `any`, for any at all.
