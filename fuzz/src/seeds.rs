@@ -89,6 +89,21 @@ pub(crate) const PAIRS: &[&str] = &[
     "*\n{\"result\":{}}",
 ];
 
+/// Pages of Kalshi's markets, likewise.
+pub(crate) const KALSHI_MARKETS: &[&str] = &[
+    "KX\n{\"cursor\":\"\",\"markets\":[{\"ticker\":\"KXBTCD-26DEC3117-T100000\",\"event_ticker\":\"KXBTCD-26DEC3117\",\
+     \"title\":\"Bitcoin above?\",\"status\":\"active\",\"open_time\":\"2026-12-01T00:00:00Z\",\"close_time\":\"2026-12-31T17:00:00Z\",\
+     \"volume\":12,\"tick_size\":1},{\"ticker\":7}]}",
+];
+
+/// Pages of Polymarket's markets, likewise.
+pub(crate) const POLYMARKET_MARKETS: &[&str] = &[
+    "1\n{\"markets\":[{\"conditionId\":\"0x5f65177b394277fd294cd75650044e32ba009a95022d88a0c1d565897d72f8f1\",\"slug\":\"a-b\",\
+     \"question\":\"?\",\"active\":true,\"closed\":false,\"enableOrderBook\":true,\"acceptingOrders\":true,\
+     \"clobTokenIds\":\"[\\\"1\\\",\\\"2\\\"]\",\"outcomes\":\"[\\\"Yes\\\",\\\"No\\\"]\",\"endDate\":\"2026-12-31T00:00:00Z\",\"volumeNum\":1.5},7],\
+     \"next_cursor\":\"x\"}",
+];
+
 /// Those of Kraken futures.
 pub(crate) const INSTRUMENTS: &[&str] = &[
     "PF_\n{\"result\":\"success\",\"instruments\":[{\"symbol\":\"PF_XBTUSD\",\"type\":\"flexible_futures\",\"tickSize\":0.5,\

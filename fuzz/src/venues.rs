@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ssmd_core::{Decode, Frame, FrameKind, Output, Result, SessionId, Symbol, Timestamp, Wanted};
+use ssmd_feeds::kalshi::KalshiProtocol;
 use ssmd_feeds::kraken::KrakenProtocol;
 use ssmd_feeds::kraken_futures::KrakenFuturesProtocol;
-use ssmd_feeds::{Protocol, VENUES, VenueInfo, kraken, kraken_futures};
+use ssmd_feeds::listing::{Listed, Listing};
+use ssmd_feeds::polymarket::PolymarketProtocol;
+use ssmd_feeds::{Protocol, VENUES, VenueInfo, kalshi, kraken, kraken_futures, polymarket};
 
 use crate::bound::{Bound, bounded};
 use crate::{Target, records, seeds};
@@ -18,17 +21,21 @@ use crate::{Target, records, seeds};
 const PROTOCOLS: &[(&str, RunProtocol)] = &[
     ("kraken", |venue, case| protocol(KrakenProtocol::new(URL, venue.words.starter.depth), venue, case)),
     ("kraken-futures", |venue, case| protocol(KrakenFuturesProtocol::new(URL), venue, case)),
+    ("kalshi", |venue, case| protocol(KalshiProtocol::new(URL), venue, case)),
+    ("polymarket", |venue, case| protocol(PolymarketProtocol::new(URL), venue, case)),
 ];
 
 /// Venues' listings: the target's name, how a body is read, and bodies with a pattern before them.
-const LISTINGS: &[(&str, ParseListing, &[&str])] =
-    &[("kraken_pairs", pairs, seeds::PAIRS), ("kraken_futures_instruments", instruments, seeds::INSTRUMENTS)];
+const LISTINGS: &[(&str, ParseListing, &[&str])] = &[
+    ("kraken_pairs", pairs, seeds::PAIRS),
+    ("kraken_futures_instruments", kraken_futures::universe::parse_instruments, seeds::INSTRUMENTS),
+    ("kalshi_markets", |body| Ok(kalshi::universe::parse_markets(body)?.listing), seeds::KALSHI_MARKETS),
+    ("polymarket_markets", tokens, seeds::POLYMARKET_MARKETS),
+];
 
 /// Runs a case on a connection that was just made.
 type RunProtocol = fn(&VenueInfo, &[u8]);
-/// Reads a body: the symbols that are listed, and what chooses those that are meant by patterns.
-type ParseListing = fn(&[u8]) -> Result<(Vec<Symbol>, Select)>;
-type Select = Box<dyn Fn(&[String]) -> Result<Vec<Symbol>>>;
+type ParseListing = fn(&[u8]) -> Result<Listing>;
 
 const URL: &str = "ws://localhost";
 /// Frames of one case. Enough for a snapshot, its updates and what follows a broken book.
@@ -52,7 +59,7 @@ pub(crate) fn targets() -> Vec<Target> {
     });
     let protocols = PROTOCOLS.iter().map(|(name, run)| {
         let venue =
-            VENUES.iter().find(|venue| venue.words.name == *name).expect("it is in the table of venues");
+            VENUES.iter().copied().find(|venue| venue.words.name == *name).expect("it is in the table of venues");
         let about = "frames, a line each, to a subscribed connection: answers are JSON, and few";
         frames_target(venue, "protocol", about, move |case| run(venue, case))
     });
@@ -147,29 +154,29 @@ fn decode(mut decoder: Box<dyn Decode>, case: &[u8]) {
 fn listing(parse: ParseListing, case: &[u8]) {
     let at = case.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let (pattern, body) = case.split_at(at);
-    let Ok((listed, select)) = bounded(Bound::PARSER, case.len(), || parse(body)) else { return };
+    let Ok(listing) = bounded(Bound::PARSER, case.len(), || parse(body)) else { return };
     let pattern = format!("{}*", String::from_utf8_lossy(pattern));
-    // A venue may refuse a pattern that can mean nothing.
-    let Ok(meant) = select(std::slice::from_ref(&pattern)) else { return };
+    let meant = listing.select(std::slice::from_ref(&pattern), &Default::default(), Timestamp::from_nanos(0));
+    let meant = meant.expect("a pattern needs no symbol");
     assert!(meant.windows(2).all(|two| two[0] < two[1]), "sorted, each one once");
-    assert!(meant.iter().all(|symbol| listed.contains(symbol)), "nothing is meant that is not listed");
+    let listed = |symbol: &Symbol| listing.listed.iter().any(|listed| listed.symbol == *symbol);
+    assert!(meant.iter().all(listed), "nothing is meant that is not listed");
 }
 
-fn pairs(body: &[u8]) -> Result<(Vec<Symbol>, Select)> {
-    let pairs = kraken::universe::parse_pairs(body)?.pairs;
-    for pair in &pairs {
+fn pairs(body: &[u8]) -> Result<Listing> {
+    let listing = kraken::universe::parse_pairs(body)?;
+    for pair in &listing.listed {
         let names = (pair.instrument.base.as_deref(), pair.instrument.quote.as_deref());
         let (Some(base), Some(quote)) = names else { panic!("a pair of nothing") };
         assert_eq!(pair.symbol.as_str(), format!("{base}/{quote}"));
     }
-    let symbols = pairs.iter().map(|pair| pair.symbol.clone()).collect();
-    Ok((symbols, Box::new(move |wanted| kraken::universe::select(&pairs, wanted))))
+    Ok(listing)
 }
 
-fn instruments(body: &[u8]) -> Result<(Vec<Symbol>, Select)> {
-    let products = kraken_futures::universe::parse_instruments(body)?.products;
-    let symbols = products.iter().map(|product| product.symbol.clone()).collect();
-    Ok((symbols, Box::new(move |wanted| kraken_futures::universe::select(&products, wanted))))
+fn tokens(body: &[u8]) -> Result<Listing> {
+    let page = polymarket::universe::parse_page(body)?;
+    let listed: Vec<Listed> = page.markets.into_iter().flat_map(|market| market.tokens).collect();
+    Ok(Listing { listed, bad: page.bad })
 }
 
 fn wanted(venue: &VenueInfo) -> Wanted {
