@@ -78,6 +78,9 @@ codes! {
     Key = "E0011", "A key that is not text",
         "Keys are words. A list or a map cannot be a key. Often a `?` or a bracket stands where none was meant.",
         "? [a, b]\n: c";
+    Extends = "E0020", "A document that cannot be extended",
+        "`extends` names the document that this one builds on: a path relative to this document, or a name, which means `NAME.yaml` beside it. It must be there, a chain of them must end, and it may have 8 documents.",
+        "extends: basis.yaml";
     UnknownKey = "E0101", "An unknown key",
         "This section has no such key. It is refused, since an ignored key is a wish that nobody hears. The message names the keys that exist and the nearest spelling.",
         "spec: { feds: … }";

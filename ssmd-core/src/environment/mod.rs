@@ -5,9 +5,13 @@
 //! secret before somebody asks.
 //!
 //! A document is read in three steps, each of which finds all it can: the bytes (`source`), the YAML (`tree`),
-//! the meaning (`read`). All problems come at once, each with its [`Code`], its place and what was expected.
+//! the meaning (`read`). One that extends others is made one tree with them between the last two (`extend`). All problems come at once, each with its [`Code`], its place and what was expected.
 
 mod codes;
+mod compare;
+mod declared;
+mod edit;
+mod extend;
 mod feed;
 mod node;
 mod problem;
@@ -16,6 +20,7 @@ mod schema;
 mod secret;
 mod section;
 mod source;
+mod sources;
 mod store;
 mod tree;
 mod url;
@@ -24,6 +29,10 @@ mod vocabulary;
 use std::collections::BTreeMap;
 
 pub use codes::{CODES, Code, Explanation};
+pub use compare::{Change, compare};
+pub use declared::{Declared, DeclaredValue, Place, Setting};
+pub use edit::{Edit, Step, Value, document_name, edit};
+pub use extend::{Document, EXTENDS_MAX, Find, Resolved};
 pub use problem::{PROBLEMS_MAX, Problem, Problems, Span};
 pub use schema::{FIELDS, Field, LATER, Later};
 pub use secret::{Secret, SecretText};
@@ -93,22 +102,14 @@ pub enum StoreSpec {
 impl Environment {
     /// Reads a whole document and checks all of it.
     ///
-    /// `source_name` is what messages call the document, a file's path as the user wrote it.
+    /// `source_name` is what messages call the document, a file's path as the user wrote it. A document that
+    /// extends another one is a problem here: [`Resolved::read`] finds the other one.
     ///
     /// # Errors
     /// Everything that is wrong with it, at least one problem, in the order of the document.
     pub fn parse(text: &[u8], source_name: &str, words: &Vocabulary) -> Result<Self, Problems> {
-        let (source, faults) = source::Source::read(source_name, text);
-        let mut log = problem::Log::new(&source);
-        if !faults.is_empty() {
-            faults.into_iter().for_each(|fault| log.add(fault));
-            return Err(log.into_problems());
-        }
-        let environment = tree::parse(&source, &mut log).and_then(|root| read::root(&root, words, &mut log));
-        match environment {
-            Some(environment) if log.is_empty() => Ok(environment),
-            _ => Err(log.into_problems()),
-        }
+        let document = Document::new(source_name, text);
+        Resolved::read(document, words, &mut extend::alone).map(|resolved| resolved.environment)
     }
 
     /// The environment of somebody who has no document: one feed with what its table offers as a start, journal

@@ -23,6 +23,9 @@ pub(super) fn root(node: &Node<'_>, words: &Vocabulary, log: &mut Log<'_>) -> Op
     let root = Section::open(node, ROOT, "the document", at, log)?;
     fixed(&root, "apiVersion", API_VERSION, Code::ApiVersion, log);
     fixed(&root, "kind", KIND, Code::Kind, log);
+    if let Some(node) = root.value("extends") {
+        section::text(node, "`extends`", log);
+    }
     let name = root.get("metadata").and_then(|(key, node)| metadata(node, key.span, log));
     let spec = root.get("spec").and_then(|(key, node)| Section::open(node, SPEC, "`spec`", key.span, log));
     let spec = spec?;

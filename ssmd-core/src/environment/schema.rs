@@ -63,6 +63,10 @@ pub const FIELDS: &[Field] = &[
     field(ROOT, "kind", "`Environment`").says("Environment", "What the document declares."),
     field(ROOT, "metadata", "map").says("{ name: dev }", "What the environment is called."),
     field(ROOT, "spec", "map").says("{ feeds: … }", "What runs."),
+    field(ROOT, "extends", "path or name").or("none").says(
+        "base.yaml",
+        "The document that this one builds on: a path relative to this document, or a name, which means `NAME.yaml` beside it.",
+    ),
     field(METADATA, "name", "name").says(
         "prod-eu",
         "A lower-case letter, then lower-case letters, digits and hyphens, 48 bytes at most. It is the first part of every subject.",
@@ -115,7 +119,6 @@ const fn later(section: &'static str, key: &'static str) -> Later {
 
 /// Every key that is refused as "not built yet".
 pub const LATER: &[Later] = &[
-    later(ROOT, "extends"),
     later(METADATA, "annotations"),
     later(METADATA, "description"),
     later(METADATA, "labels"),

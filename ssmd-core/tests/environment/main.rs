@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 mod docs;
+mod extend;
 mod golden;
 mod hostile;
 mod load;
