@@ -8,6 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ssmd_core::{Day, Timestamp};
 
+mod environment;
+
+pub use environment::*;
+
 /// Stupid simple market data: records exchange feeds, archives them, proves what it has, and replays it.
 ///
 /// Try it with no account and no network: ssmd up --sim
@@ -25,7 +29,9 @@ pub struct Cli {
 const AFTER: &str = "\
 Examples:
   ssmd up --sim --for 30s      record a simulated exchange for half a minute
-  ssmd up -c environment.yaml  record what the document declares
+  ssmd init                    declare what to record, in env.yaml
+  ssmd symbol add SOL/USD      record one symbol more
+  ssmd up                      record what is declared
   ssmd verify                  prove that everything recorded is there
   ssmd cat | head              the exchange's own frames
 
@@ -35,7 +41,7 @@ Exit codes: 0 fine, 1 failed, 2 usage, 3 damage found or nothing found,
 const UP: &str = "\
 Examples:
   ssmd up --sim                     a simulated exchange, until Ctrl-C
-  ssmd up                           live Kraken BTC/USD and ETH/USD
+  ssmd up                           what `ssmd init` declared here
   ssmd up -c environment.yaml --data /srv/ssmd --listen 127.0.0.1:9600
 
 Ctrl-C (SIGTERM, SIGHUP) stops in order: sockets close, what was heard is
@@ -97,14 +103,19 @@ pub enum Command {
     /// Record: connector, log, archiver and store in one process, with a live view.
     #[command(after_help = UP)]
     Up(Up),
+    /// Make a first environment here: env.yaml. Asks nothing, overwrites nothing.
+    Init(Init),
     /// Validate an environment document; says everything that is wrong at once.
     Check(Check),
-    /// Work with environments.
+    /// Work with environments: make, choose, show, compare, promote.
     #[command(subcommand)]
     Env(EnvCommand),
-    /// Show which feeds there are.
+    /// Show which feeds there are, and say which are recorded.
     #[command(subcommand)]
     Feed(FeedCommand),
+    /// Say which symbols are recorded.
+    #[command(subcommand)]
+    Symbol(SymbolCommand),
     /// Serve a venue's protocol on loopback: a market model, or recorded frames.
     #[command(after_help = SIM)]
     Sim(Sim),
@@ -144,8 +155,8 @@ pub enum Command {
 /// Flags of every daemon.
 #[derive(Clone, Debug, Args)]
 pub struct Daemon {
-    /// The environment document; without it: live Kraken BTC/USD and ETH/USD.
-    #[arg(short = 'c', long, value_name = "FILE", env = "SSMD_CONFIG")]
+    /// The environment; without it the one of this folder (`ssmd env use`), else live Kraken BTC/USD and ETH/USD.
+    #[arg(short = 'c', long, visible_alias = "env", value_name = "NAME|FILE", env = "SSMD_ENV")]
     pub config: Option<PathBuf>,
     /// The folder for log, store and control socket. Paths of the document that lie in ./ssmd-data move with it.
     #[arg(long, value_name = "DIR", default_value = "./ssmd-data", env = "SSMD_DATA")]
@@ -237,33 +248,15 @@ pub struct UpFaults {
 /// `ssmd check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// The environment document.
-    #[arg(value_name = "FILE", required_unless_present = "config")]
+    /// A name, or a document.
+    #[arg(value_name = "NAME|FILE", conflicts_with = "config")]
     pub file: Option<PathBuf>,
     /// The same, as other commands spell it.
-    #[arg(short = 'c', long, value_name = "FILE", conflicts_with = "file")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub which: Which,
     /// Print problems as one JSON object.
     #[arg(long)]
     pub json: bool,
-}
-
-/// `ssmd env`.
-#[derive(Debug, Subcommand)]
-pub enum EnvCommand {
-    /// The same as `ssmd check`.
-    Validate(Check),
-}
-
-/// `ssmd feed`.
-#[derive(Debug, Subcommand)]
-pub enum FeedCommand {
-    /// The venues, their channels and their limits.
-    List {
-        /// Print one JSON array.
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 /// `ssmd sim`.

@@ -22,6 +22,7 @@ mod output;
 mod progress;
 mod simulated;
 pub mod status;
+mod templates;
 mod view;
 
 pub use control::Request;

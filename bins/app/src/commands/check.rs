@@ -4,17 +4,18 @@ use ssmd_core::Error;
 use ssmd_core::environment::{Environment, JournalSpec, StoreSpec};
 
 use crate::cli::Check;
+use crate::environment;
 use crate::exit::Exit;
 use crate::output::{Out, Outcome};
 
 /// Says everything that is wrong with a document, or what it declares.
 pub(super) fn run(args: &Check) -> Outcome {
-    let Some(path) = args.file.as_ref().or(args.config.as_ref()) else { return Ok(Exit::Usage) };
-    let text = std::fs::read(path)
+    let path = environment::named(args.file.as_deref().or(args.which.config.as_deref()))?;
+    let text = std::fs::read(&path)
         .map_err(|cause| Error::io("read environment", cause).with("file", path.display()))?;
     let name = path.display().to_string();
     let mut out = Out::new();
-    let exit = match Environment::parse(&text, &name, &ssmd_feeds::vocabulary()) {
+    let exit = match environment::parse(&path, text).map(|resolved| resolved.environment) {
         Ok(environment) if args.json => {
             out.json(&serde_json::json!({
                 "file": name,

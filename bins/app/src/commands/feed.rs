@@ -1,31 +1,197 @@
-//! `ssmd feed list`.
+//! `ssmd feed`: which feeds there are, and which are recorded.
 
+use ssmd_core::environment::{Edit, Resolved, Step, Value};
+use ssmd_core::{Error, ErrorKind, Result};
 use ssmd_feeds::{VENUES, VenueInfo};
 
+use super::env::origin;
+use super::symbol::{self, section};
+use crate::cli::{Editing, FeedAdd, FeedCommand, Which};
+use crate::environment::{self, Wish};
 use crate::exit::Exit;
-use crate::output::{Out, Outcome};
+use crate::output::{Out, Outcome, Stopped};
+use crate::status::plural;
 
-/// Prints the venues, their channels and their limits.
-pub(super) fn list(json: bool) -> Outcome {
+const OPERATION: &str = "edit feeds";
+
+/// Runs a command about feeds.
+pub(super) fn run(command: &FeedCommand) -> Outcome {
+    match command {
+        FeedCommand::List { which, json } => list(which, *json),
+        FeedCommand::Show { feed, which, json } => show(feed, which, *json),
+        FeedCommand::Add(args) => add(args),
+        FeedCommand::Remove { feed, symbols, editing } => remove(feed, symbols, editing),
+        FeedCommand::Enable { feed, editing } => enable(feed, true, editing),
+        FeedCommand::Disable { feed, editing } => enable(feed, false, editing),
+    }
+}
+
+fn list(which: &Which, json: bool) -> Outcome {
+    // Without a word about an environment this is about venues, whichever is used here.
+    let resolved = match &which.config {
+        Some(word) => Some(environment::resolve(Some(word))?.1),
+        None => None,
+    };
     let mut out = Out::new();
-    if json {
-        out.json(&VENUES.iter().map(describe).collect::<Vec<_>>())?;
-    } else {
-        for venue in VENUES {
-            let key = if venue.words.keys.is_empty() { "needs no key" } else { "needs a key" };
-            out.line(format_args!("{}: {} ({key})", venue.words.name, venue.summary))?;
-            out.line(format_args!("  {}  {}", venue.url, venue.rest.unwrap_or("")))?;
-            for channel in venue.words.channels {
-                let options = match venue.words.options(channel).as_slice() {
-                    [] => String::new(),
-                    options => format!(" [:{}]", options.join("|")),
-                };
-                out.line(format_args!("  {:<11} {}{options}", channel.name, channel.summary))?;
+    match (&resolved, json) {
+        (None, true) => out.json(&VENUES.iter().map(describe).collect::<Vec<_>>())?,
+        (None, false) => venues(&mut out)?,
+        (Some(resolved), true) => {
+            let names = resolved.environment.feeds.iter().map(|feed| feed.name.as_str());
+            out.json(&names.map(|feed| declared(resolved, feed)).collect::<Vec<_>>())?;
+        }
+        (Some(resolved), false) => {
+            for spec in &resolved.environment.feeds {
+                let feed = declared(resolved, spec.name.as_str());
+                let channels: Vec<_> = spec.channels.iter().map(ToString::to_string).collect();
+                let off = if feed["enabled"] == false { "  (disabled)" } else { "" };
+                out.line(format_args!(
+                    "{:<16} {:<12} {}{off}",
+                    spec.name.as_str(),
+                    plural(spec.symbols.len() as u64, "symbol"),
+                    channels.join(", ")
+                ))?;
             }
         }
     }
     out.flush()?;
     Ok(Exit::Ok)
+}
+
+/// What an environment says about a feed, for programs.
+fn declared(resolved: &Resolved, feed: &str) -> serde_json::Value {
+    let section = section(resolved, feed).map(|(_, section)| section);
+    let settings = section.map(|section| section.settings()).unwrap_or_default();
+    let spec = resolved.environment.feeds.iter().find(|spec| spec.name.as_str() == feed);
+    let values: serde_json::Map<String, serde_json::Value> = settings
+        .into_iter()
+        .map(|setting| {
+            let from = origin(setting.place, resolved);
+            (setting.path, serde_json::json!({ "value": setting.value, "from": from }))
+        })
+        .collect();
+    serde_json::json!({
+        "name": feed,
+        "enabled": section.and_then(|section| section.get(&["enabled"])?.text()) != Some("false"),
+        "channels": spec.map(|spec| spec.channels.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        "symbols": spec.map(|spec| &spec.symbols),
+        "values": values,
+    })
+}
+
+fn show(feed: &str, which: &Which, json: bool) -> Outcome {
+    let (_, resolved) = environment::resolve(which.config.as_deref())?;
+    let Some((_, found)) = section(&resolved, feed) else { return Err(unknown(&resolved, feed).into()) };
+    let mut out = Out::new();
+    if json {
+        out.json(&declared(&resolved, feed))?;
+    } else {
+        for setting in found.settings() {
+            let from = origin(setting.place, &resolved);
+            out.line(format_args!("{:<18} {:<44} {from}", setting.path, setting.value))?;
+        }
+    }
+    out.flush()?;
+    Ok(Exit::Ok)
+}
+
+fn unknown(resolved: &Resolved, feed: &str) -> Error {
+    let known: Vec<_> = resolved.environment.feeds.iter().map(|feed| feed.name.as_str()).collect();
+    Error::new(ErrorKind::NotFound, OPERATION)
+        .detail("the environment has no such feed")
+        .with("feed", feed)
+        .hint(format!("it has {}; `ssmd feed add {feed}` adds it", known.join(", ")))
+}
+
+/// The path to a feed under `spec.feeds`, and further.
+fn path(feed: &str, more: &[&str]) -> Vec<Step> {
+    ["spec", "feeds", feed].iter().chain(more).map(|&key| key.into()).collect()
+}
+
+fn add(args: &FeedAdd) -> Outcome {
+    let wanted: Vec<_> = args.symbols.iter().chain(&args.more_symbols).cloned().collect();
+    symbol::edit(&args.editing, |resolved| {
+        let FeedAdd { feed, channels, depth, .. } = args;
+        if section(resolved, feed).is_some() {
+            let mut wish = match wanted.as_slice() {
+                [] => Wish { edits: Vec::new(), said: format!("{feed} is there already") },
+                wanted => symbol::add_to(resolved, feed, wanted, None, depth.as_deref())?,
+            };
+            if !channels.is_empty() {
+                let list = channels.iter().map(|channel| channel.as_str().into()).collect();
+                wish.edits.push(Edit::Set(path(feed, &["channels"]), Value::List(list)));
+                wish.said = format!("{feed} records {}", channels.join(", "));
+            }
+            return Ok(wish);
+        }
+        let words = ssmd_feeds::vocabulary();
+        // What does not exist is told by the check of the new document, with the names that do.
+        let start = words.feed(feed).map(|words| words.starter);
+        let or_start = |given: &[String], start: Option<&[&str]>| match given {
+            [] => start.unwrap_or_default().iter().map(|&word| word.to_owned()).collect(),
+            given => given.to_vec(),
+        };
+        let channels = or_start(channels, start.map(|start| start.channels));
+        let symbols = or_start(&wanted, start.map(|start| start.symbols));
+        let said = format!("{feed} records {} of {}", channels.join(", "), symbols.join(", "));
+        let items = symbols.iter().map(|name| symbol::item(name, None, depth.as_deref()));
+        let value = Value::Map(vec![
+            ("channels".into(), Value::List(channels.iter().map(|name| name.as_str().into()).collect())),
+            ("symbols".into(), Value::List(items.collect())),
+        ]);
+        Ok(Wish { edits: vec![Edit::Set(path(feed, &[]), value)], said })
+    })
+}
+
+fn remove(feed: &str, symbols: &[String], editing: &Editing) -> Outcome {
+    symbol::edit(editing, |resolved| {
+        let (_, found) = section(resolved, feed).ok_or_else(|| unknown(resolved, feed))?;
+        if !symbols.is_empty() {
+            return symbol::remove_from(resolved, feed, symbols);
+        }
+        if resolved.environment.feeds.len() == 1 {
+            return Err(Error::new(ErrorKind::Invalid, OPERATION)
+                .detail("no feed would be left")
+                .with("feed", feed)
+                .hint(format!("`ssmd feed disable {feed}` keeps it, and does not record it")));
+        }
+        // What is inherited is taken away by saying so.
+        let inherited = found.place.is_some_and(|place| place.document > 0);
+        let edit = match inherited {
+            true => Edit::Set(path(feed, &[]), Value::Word("null".into())),
+            false => Edit::Remove(path(feed, &[])),
+        };
+        Ok(Wish { edits: vec![edit], said: format!("{feed} is recorded no more") })
+    })
+}
+
+fn enable(feed: &str, on: bool, editing: &Editing) -> Outcome {
+    symbol::edit(editing, |resolved| {
+        let (path, found) = section(resolved, feed).ok_or_else(|| unknown(resolved, feed))?;
+        let is_on = found.get(&["enabled"]).and_then(|value| value.text()) != Some("false");
+        let word = if on { "enabled" } else { "disabled" };
+        if is_on == on {
+            return Ok(Wish { edits: Vec::new(), said: format!("{feed} is {word} already") });
+        }
+        let path = path.into_iter().chain(["enabled"]).map(Step::from).collect();
+        Ok(Wish { edits: vec![Edit::Set(path, on.into())], said: format!("{feed} is {word}") })
+    })
+}
+
+fn venues(out: &mut Out) -> Result<(), Stopped> {
+    for venue in VENUES {
+        let key = if venue.words.keys.is_empty() { "needs no key" } else { "needs a key" };
+        out.line(format_args!("{}: {} ({key})", venue.words.name, venue.summary))?;
+        out.line(format_args!("  {}  {}", venue.url, venue.rest.unwrap_or("")))?;
+        for channel in venue.words.channels {
+            let options = match venue.words.options(channel).as_slice() {
+                [] => String::new(),
+                options => format!(" [:{}]", options.join("|")),
+            };
+            out.line(format_args!("  {:<11} {}{options}", channel.name, channel.summary))?;
+        }
+    }
+    Ok(())
 }
 
 fn describe(venue: &VenueInfo) -> serde_json::Value {

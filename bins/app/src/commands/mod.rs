@@ -4,20 +4,23 @@ mod archive;
 mod bench;
 mod cat;
 mod check;
+pub(crate) mod env;
 mod feed;
 mod gaps;
 mod grep;
 mod import;
+mod init;
 mod ls;
 mod replay;
 mod sim;
+mod symbol;
 mod tail;
 pub(crate) mod up;
 mod verify;
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, EnvCommand, FeedCommand};
+use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::logs;
 use crate::output::{Out, Outcome};
@@ -30,8 +33,11 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     }
     match cli.command {
         Command::Up(args) => up::run(args, json).await,
-        Command::Check(args) | Command::Env(EnvCommand::Validate(args)) => check::run(&args),
-        Command::Feed(FeedCommand::List { json }) => feed::list(json),
+        Command::Init(args) => init::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Env(command) => env::run(&command),
+        Command::Feed(command) => feed::run(&command),
+        Command::Symbol(command) => symbol::run(&command),
         Command::Sim(args) => sim::run(args).await,
         Command::Tail(args) => tail::run(&args).await,
         Command::Status(args) => tail::status(&args).await,

@@ -11,13 +11,31 @@ use tempfile::{TempDir, tempdir};
 use crate::rig::{json, output, run, store_of, text_of};
 
 /// Every command that has a help text of its own.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 35] = [
     "up",
+    "init",
     "check",
     "env",
     "env validate",
+    "env list",
+    "env use",
+    "env create",
+    "env show",
+    "env diff",
+    "env promote",
     "feed",
     "feed list",
+    "feed show",
+    "feed add",
+    "feed remove",
+    "feed enable",
+    "feed disable",
+    "symbol",
+    "symbol list",
+    "symbol map",
+    "symbol add",
+    "symbol remove",
+    "symbol validate",
     "sim",
     "tail",
     "status",
@@ -257,12 +275,12 @@ fn transcript(arguments: &[&str], hide: &[(&str, &str)]) -> String {
     text
 }
 
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,".contains(c);
     if word.chars().all(plain) { word.to_owned() } else { format!("'{word}'") }
 }
 
-fn golden(name: &str, text: &str) {
+pub(crate) fn golden(name: &str, text: &str) {
     let path = folder().join(name);
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         return std::fs::write(&path, text).unwrap();

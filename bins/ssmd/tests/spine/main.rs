@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod cli;
+mod environments;
 mod metrics;
 mod restart;
 mod rig;
+mod simplicity;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
