@@ -87,14 +87,12 @@ async fn exchange(tasks: &mut Tasks, clock: &Arc<dyn Clock>) -> Result<SocketAdd
 /// The feed. For the real Kraken, leave `url` and `rest` as `None`.
 fn kraken(address: SocketAddr, clock: &Arc<dyn Clock>) -> Result<(Arc<dyn Feed>, Subscriptions)> {
     let spec = FeedSpec {
-        name: "kraken".parse()?,
         url: Some(format!("ws://{address}/v2")),
         rest: Some(format!("http://{address}")),
         channels: vec!["ticker".parse()?, "trade".parse()?, "book".parse()?],
         symbols: vec!["BTC/USD".into(), "ETH/USD".into()],
         depth: Some(10),
-        allow_plaintext: false,
-        keys: Default::default(),
+        ..FeedSpec::new("kraken".parse()?)
     };
     let tls = ssmd_feeds::tls::client_config(None)?;
     let subscriptions = Subscriptions::default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ssmd_core::{Decode, Frame, FrameKind, Output, SessionId, Symbol, Timestamp, Wanted};
 use ssmd_feeds::Protocol;
-use ssmd_feeds::kraken::universe::{parse_pairs, select};
+use ssmd_feeds::kraken::universe::parse_pairs;
 use ssmd_feeds::kraken::{KrakenDecode, KrakenProtocol};
 
 use crate::bound::{Bound, bounded};
@@ -83,15 +83,17 @@ pub(crate) fn pairs(case: &[u8]) {
     let at = case.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let (pattern, body) = case.split_at(at);
     let Ok(listing) = bounded(Bound::PARSER, case.len(), || parse_pairs(body)) else { return };
-    for pair in &listing.pairs {
+    for pair in &listing.listed {
         let names = (pair.instrument.base.as_deref(), pair.instrument.quote.as_deref());
         let (Some(base), Some(quote)) = names else { panic!("a pair of nothing") };
         assert_eq!(pair.symbol.as_str(), format!("{base}/{quote}"));
     }
     let pattern = format!("{}*", String::from_utf8_lossy(pattern));
-    let meant = select(&listing.pairs, std::slice::from_ref(&pattern)).expect("a pattern needs no symbol");
+    let meant = listing
+        .select(std::slice::from_ref(&pattern), &Default::default(), Timestamp::from_nanos(0))
+        .expect("a pattern needs no symbol");
     assert!(meant.windows(2).all(|two| two[0] < two[1]), "sorted, each one once");
-    let listed = |symbol: &Symbol| listing.pairs.iter().any(|pair| pair.symbol == *symbol);
+    let listed = |symbol: &Symbol| listing.listed.iter().any(|pair| pair.symbol == *symbol);
     assert!(meant.iter().all(listed), "nothing is meant that is not listed");
 }
 

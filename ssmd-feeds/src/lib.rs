@@ -1,7 +1,8 @@
 //! Venues, sockets, capture and the exchange simulator.
 //!
 //! An adapter says what a venue's protocol is ([`venue`]) and does no I/O. One file opens sockets ([`dial`]), one
-//! loop runs protocols over them ([`ws`]), one client asks REST ([`http`]), and capture turns sessions into
+//! loop runs protocols over them ([`ws`]), one client asks REST ([`http`]),
+//! one file chooses what of a listing is wanted ([`listing`]), and capture turns sessions into
 //! the entries of a journal ([`capture`]) behind which records are decoded ([`live`]).
 //!
 //! This crate knows no broker and no archive, and no file but those that the simulator plays and writes and the one
@@ -22,6 +23,7 @@ mod wire;
 pub mod ws;
 
 pub mod http;
+pub mod listing;
 
 pub mod capture;
 
@@ -44,7 +46,7 @@ pub use venue::{Handshake, Missing, OpenContext, Protocol, VenueInfo};
 pub use ws::{Liveness, Subscriptions, WsFeed, WsOptions};
 
 /// Every venue there is, one line each.
-pub static VENUES: &[VenueInfo] = &[kraken::VENUE, kraken_futures::VENUE];
+pub static VENUES: &[&VenueInfo] = &[&kraken::VENUE, &kraken_futures::VENUE];
 
 /// What environments may say: the names, channels and options of every venue.
 pub fn vocabulary() -> Vocabulary {
@@ -56,7 +58,7 @@ pub fn vocabulary() -> Vocabulary {
 /// # Errors
 /// `NotFound`, with those that there are.
 pub fn venue(name: &FeedName) -> Result<&'static VenueInfo> {
-    VENUES.iter().find(|venue| venue.words.name == name.as_str()).ok_or_else(|| {
+    VENUES.iter().copied().find(|venue| venue.words.name == name.as_str()).ok_or_else(|| {
         let known: Vec<_> = VENUES.iter().map(|venue| venue.words.name).collect();
         Error::new(ErrorKind::NotFound, "find venue")
             .with("feed", name)

@@ -8,6 +8,7 @@ use ssmd_core::environment::{FeedSpec, FeedWords};
 use ssmd_core::{Clock, Decode, Feed, FrameKind, Limits, Result, Symbol, Timestamp, Wanted};
 
 use crate::dial::Dial;
+use crate::listing::AskListing;
 use crate::ws::Subscriptions;
 
 /// One line of the table of feeds: all that configuration, help and docs need to know about a venue.
@@ -27,6 +28,8 @@ pub struct VenueInfo {
     pub docs: &'static str,
     /// Opens a feed as it is configured; checks the configuration, does no I/O.
     pub open: fn(&FeedSpec, &OpenContext) -> Result<Arc<dyn Feed>>,
+    /// Makes what asks the venue for all that it lists; checks the configuration, does no I/O itself.
+    pub listing: fn(&FeedSpec, &OpenContext) -> Result<AskListing>,
     /// Makes the decoder of one session, for recordings too.
     pub decoder: fn() -> Box<dyn Decode>,
 }

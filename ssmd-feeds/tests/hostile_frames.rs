@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -132,14 +131,10 @@ fn same(said: &[(Message, FrameKind)], entries: &[Entry]) {
 
 fn kraken(server: &Server) -> Arc<dyn Feed> {
     let spec = FeedSpec {
-        name: "kraken".parse().unwrap(),
         url: Some(server.url.clone()),
-        rest: None,
         channels: vec!["book:10".parse().unwrap(), "trade".parse().unwrap()],
         symbols: vec!["BTC/USD".to_owned()],
-        depth: None,
-        allow_plaintext: false,
-        keys: BTreeMap::new(),
+        ..FeedSpec::new("kraken".parse().unwrap())
     };
     let context = OpenContext {
         dial: dialer(),

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use common::{Peer, Server, dialer, soon};
 use serde_json::{Value, json};
 use ssmd_core::environment::FeedSpec;
-use ssmd_core::record::TradingStatus;
-use ssmd_core::{Decode, ErrorKind, Output, SessionId, SystemClock};
-use ssmd_feeds::kraken::universe::{parse_pairs, select};
+use ssmd_core::{Decode, ErrorKind, Output, SessionId, SystemClock, Timestamp};
+use ssmd_feeds::kraken::universe::parse_pairs;
 use ssmd_feeds::tls::client_config;
 use ssmd_feeds::{OpenContext, Subscriptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,14 +20,10 @@ use tokio::sync::watch;
 
 fn spec(url: Option<String>, channels: &[&str], symbols: &[&str]) -> FeedSpec {
     FeedSpec {
-        keys: Default::default(),
-        name: "kraken".parse().unwrap(),
         url,
-        rest: None,
         channels: channels.iter().map(|channel| channel.parse().unwrap()).collect(),
         symbols: symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
-        depth: None,
-        allow_plaintext: false,
+        ..FeedSpec::new("kraken".parse().unwrap())
     }
 }
 
@@ -158,13 +153,17 @@ fn recorded_listings_are_read() {
             continue;
         };
         let listing = parse_pairs(&body).unwrap();
-        println!("{file}: {} pairs, left out {:?}", listing.pairs.len(), listing.bad);
-        assert!(listing.pairs.len() >= least);
+        println!("{file}: {} pairs, left out {:?}", listing.listed.len(), listing.bad);
+        assert!(listing.listed.len() >= least);
         assert!(listing.bad.iter().all(|(name, _)| name.ends_with(".d")), "only dark pools have no name");
-        let all = select(&listing.pairs, &["*".to_owned()]).unwrap();
+        let all = listing.select(&["*".to_owned()], &Default::default(), Timestamp::from_nanos(0)).unwrap();
         assert!(all.iter().any(|listed| listed.as_str() == symbol));
         assert!(!all.iter().any(|listed| listed.as_str().contains("XBT")));
-        let closed = listing.pairs.iter().filter(|pair| pair.status == TradingStatus::CancelOnly).count();
-        assert_eq!(all.len(), listing.pairs.len() - closed);
+        let closed = listing
+            .listed
+            .iter()
+            .filter(|pair| pair.instrument.status.as_deref() == Some("cancel_only"))
+            .count();
+        assert_eq!(all.len(), listing.listed.len() - closed);
     }
 }

@@ -23,14 +23,10 @@ const BATCH: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 fn spec(url: Option<String>, channels: &[&str], symbols: &[&str]) -> FeedSpec {
     FeedSpec {
-        keys: Default::default(),
-        name: "kraken-futures".parse().unwrap(),
         url,
-        rest: None,
         channels: channels.iter().map(|channel| channel.parse().unwrap()).collect(),
         symbols: symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
-        depth: None,
-        allow_plaintext: false,
+        ..FeedSpec::new("kraken-futures".parse().unwrap())
     }
 }
 

@@ -10,10 +10,10 @@ use common::recorded::{frame, frames, shared};
 use proptest::prelude::*;
 use ssmd_core::{
     Body, BookSide, Decode, DecodeCounts, Frame, FrameKind, Gap, GapCause, OrderBook, Output, Record,
-    RecordType, Symbol,
+    RecordType, Symbol, Timestamp,
 };
 use ssmd_feeds::Protocol;
-use ssmd_feeds::kraken_futures::universe::{parse_instruments, select};
+use ssmd_feeds::kraken_futures::universe::parse_instruments;
 use ssmd_feeds::kraken_futures::{KrakenFuturesDecode, KrakenFuturesProtocol};
 
 const FILES: [&str; 5] = [
@@ -185,10 +185,10 @@ fn recorded_listings_are_read() {
     ] {
         let Some(path) = shared(&format!("kraken-futures/rest/{file}")) else { return };
         let listing = parse_instruments(&std::fs::read(path).unwrap()).unwrap();
-        println!("{file}: {} products", listing.products.len());
+        println!("{file}: {} products", listing.listed.len());
         assert_eq!(listing.bad, []);
-        assert!(listing.products.len() >= least);
-        let all = select(&listing.products, &["*".to_owned()]).unwrap();
+        assert!(listing.listed.len() >= least);
+        let all = listing.select(&["*".to_owned()], &Default::default(), Timestamp::from_nanos(0)).unwrap();
         let names: BTreeSet<_> = all.iter().map(Symbol::as_str).collect();
         assert!(names.contains(there), "{names:?}");
         assert!(

@@ -150,14 +150,10 @@ impl Listener {
 
 fn kraken(url: &str) -> Arc<dyn Feed> {
     let spec = FeedSpec {
-        keys: Default::default(),
-        name: "kraken".parse().unwrap(),
         url: Some(url.to_owned()),
-        rest: None,
         channels: vec!["trade".parse().unwrap()],
         symbols: vec!["BTC/USD".to_owned()],
-        depth: None,
-        allow_plaintext: false,
+        ..FeedSpec::new("kraken".parse().unwrap())
     };
     let context = OpenContext {
         dial: common::dialer(),

@@ -67,7 +67,12 @@ impl Connector {
             transport: Arc::new(MemoryTransport::new()),
             clock,
         };
-        for spec in &environment.feeds {
+        if environment.enabled().next().is_none() {
+            return Err(Error::new(ErrorKind::Invalid, "start recording")
+                .detail("no feed of the environment is enabled")
+                .with("environment", &environment.name));
+        }
+        for spec in environment.enabled() {
             let recorded = connector.record(&environment.name, spec, folder, &metrics).await?;
             connector.feeds.push(Arc::new(recorded));
         }
@@ -92,6 +97,12 @@ impl Connector {
             shown: None,
         };
         let journal: Arc<dyn Journal> = Arc::new(log.clone());
+        let defaults = CaptureOptions::new(
+            Arc::clone(&feed),
+            Arc::clone(&journal),
+            log.origin(),
+            Arc::clone(&self.clock),
+        );
         let capture = Capture::new(CaptureOptions {
             next: position.next,
             next_session: SessionId(position.next_session),
@@ -101,12 +112,8 @@ impl Connector {
             metrics: metrics.clone(),
             subscriptions,
             connects: Some(folder.connects(&spec.name)),
-            ..CaptureOptions::new(
-                Arc::clone(&feed),
-                Arc::clone(&journal),
-                log.origin(),
-                Arc::clone(&self.clock),
-            )
+            universe_every: defaults.universe_every.filter(|_| spec.sync),
+            ..defaults
         });
         let (resync, resyncs) = mpsc::channel(RESYNCS_MAX);
         let live = Live::new(LiveOptions {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ssmd_core::environment::Environment;
+use ssmd_core::environment::{Environment, FeedSpec};
 use ssmd_core::{Clock, Error, ErrorKind, FeedName, Journal, Metrics, Result, SystemClock, Tasks};
 use ssmd_transport::log::LogReader;
 use tokio::signal::unix::{SignalKind, signal};
@@ -129,7 +129,9 @@ impl Parts {
         if plan.role != Role::Connector {
             let store = ssmd_storage::open(&spec, std::path::Path::new("."))?;
             let mut archivers = Archivers::new(Arc::clone(clock));
-            for feed in &environment.feeds {
+            // What a feed recorded before it was disabled is archived all the same.
+            let archived = |feed: &&FeedSpec| feed.enabled || folder.log(&feed.name).exists();
+            for feed in environment.feeds.iter().filter(archived) {
                 let journal = parts.journal(&feed.name, folder, clock, plan.once);
                 archivers.archive(&feed.name, journal, Arc::clone(&store), folder, metrics);
             }
@@ -207,7 +209,7 @@ impl Parts {
             let ready: http::Ready = Arc::new(move || watched.ready());
             services.spawn("health", http::serve(listener, metrics, ready, services.token()));
         }
-        let feeds: Vec<_> = plan.environment.feeds.iter().map(|feed| feed.name.as_str()).collect();
+        let feeds: Vec<_> = plan.environment.enabled().map(|feed| feed.name.as_str()).collect();
         let listen = board.listen.map(|address| address.to_string());
         tracing::info!(
             role = board.role, environment = %board.environment, feeds = feeds.join(","),

@@ -36,12 +36,12 @@ pub(crate) async fn start(
 ) -> Result<()> {
     let Simulate { rate, seed, wrong } = simulate;
     let script = wrong.faults.as_deref().map(FaultScript::open).transpose()?;
-    if wrong.ledger.is_some() && environment.feeds.len() != 1 {
+    if wrong.ledger.is_some() && environment.enabled().count() != 1 {
         return Err(Error::new(ErrorKind::Invalid, "simulate")
             .detail("a ledger of faults is that of one feed")
             .hint("record one feed, or run `ssmd sim --faults --ledger` for each"));
     }
-    for feed in &mut environment.feeds {
+    for feed in environment.feeds.iter_mut().filter(|feed| feed.enabled) {
         let patterns = feed.symbols.iter().any(|symbol| symbol.contains('*'));
         let symbols = if patterns {
             sim::symbols(feed.name.as_str(), SYMBOLS)?

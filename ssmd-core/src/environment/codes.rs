@@ -141,6 +141,75 @@ codes! {
     Secret = "E0213", "A secret that is not named",
         "The document says where a secret is, never what it is: `{ env: VARIABLE }` or `{ file: PATH }`. If the secret itself stood here, it may be in your version control by now: replace it at the venue.",
         "keys: { api_key: 1234 }";
+    Range = "E0214", "Out of range",
+        "The value is of the right type and too small or too large. The message names the range.",
+        "redundancy: 0";
+    Word = "E0215", "Not one of the words",
+        "Only certain words may stand here; the message names them.",
+        "type: nat";
+    Duration = "E0216", "Not a duration",
+        "A duration is a whole number and its unit, as in `30s`; the units are `d`, `h`, `m`, `s` and `ms`, several go from the largest to the smallest.",
+        "silent: 60";
+    Size = "E0217", "Not a size",
+        "A size is a number of bytes, or a number and its unit. `KB`, `MB`, `GB`, `TB` are powers of 1000, `KiB`, `MiB`, `GiB`, `TiB` of 1024.",
+        "max_bytes: 10gigs";
+    TimeOfDay = "E0218", "Not a time of day",
+        "A time of day is `\"HH:MM\"`, in quotes so that no reader takes it for a number.",
+        "startup: noon";
+    Zone = "E0219", "Not a time zone",
+        "Time zones have the names of IANA's database, in its spelling.",
+        "timezone: NewYork";
+    Moment = "E0220", "Not a time",
+        "A time has its offset, as in `2027-01-31T12:00:00Z`. A UTC day means its first moment.",
+        "expires_at: tomorrow";
+    Number = "E0221", "Not a number",
+        "An exact number that is not below zero is needed.",
+        "volume: much";
+    Listen = "E0222", "Not an address to listen on",
+        "An IP address and a port; `0.0.0.0` listens on all of the machine's addresses.",
+        "listen: localhost";
+    Bucket = "E0223", "A bucket that does not match the naming convention",
+        "Buckets are called `ssmd-ENVIRONMENT-raw` and `ssmd-ENVIRONMENT-normalized`, or `ssmd-raw` and `ssmd-normalized` where environments share them. So nobody writes into another environment's archive by a slip, and nobody deletes the wrong one.",
+        "raw: { bucket: my-data }";
+    UnknownSecret = "E0224", "A secret that is not defined",
+        "`{ secret: NAME }` refers to `spec.secrets`.",
+        "credentials: { secret: nast }";
+    UnknownClient = "E0225", "A client that is not defined",
+        "An entitlement is one of a client: in `spec.clients`, or of a line of `spec.entitlements` that says its `type` or `name`.",
+        "entitlements: [{ client_id: ghost-bot, feeds: [kraken] }]";
+    DuplicateClient = "E0226", "A client is defined twice",
+        "Each client is defined once: in `spec.clients`, or by one line of `spec.entitlements` with `type` or `name`. Further lines name only its `client_id`.",
+        "clients: [{ client_id: bot }, { client_id: bot }]";
+    UndeclaredFeed = "E0227", "A feed that is not in this document",
+        "Entitlements are to feeds that `spec.feeds` has.",
+        "feeds: [kalshi]";
+    NothingMatches = "E0228", "An entitlement that can match nothing",
+        "No symbol of the feeds has this name, as the venue's name or as our own, and none can match this pattern. The client would wait for ever.",
+        "symbols: [DOGEUSD]";
+    NeverRuns = "E0229", "A schedule that never runs",
+        "Nothing lies between the two times, or nothing runs while the market is open.",
+        "schedule: { startup: \"00:00\", teardown: \"00:00\" }";
+    DuplicateInternal = "E0230", "An internal name is given twice",
+        "Each symbol has an internal name of its own: entitlements and queries use it.",
+        "[{ name: BTC/USD, internal: BTC }, { name: BTC/EUR, internal: BTC }]";
+    Filter = "E0231", "Not one condition",
+        "Each filter is one condition. Several conditions are several items: those on the same key mean any of them, different keys mean all.",
+        "filters: [{ category: crypto, status: open }]";
+    Conflict = "E0232", "Two keys that do not go together",
+        "Two keys say the same thing, of which only one can hold; or a key means nothing without another one.",
+        "journal: local, jetstream: { replicas: 3 }";
+    Identifier = "E0233", "Not an identifier",
+        "Names that other systems see are made of few characters; the message names them.",
+        "category: Crypto Coins";
+    Text = "E0234", "Not a text for people",
+        "The text is empty, too long, or has control characters.",
+        "description: \"\"";
+    Duplicate = "E0235", "Something is listed twice",
+        "Each stands once in this list.",
+        "days: [mon, mon]";
+    Backend = "E0236", "Not a backend",
+        "The section's one key chooses the backend; the message names those that there are.",
+        "cache: { }";
 }
 
 impl Code {

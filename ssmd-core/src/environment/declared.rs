@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::edit::{Value as Edited, render};
+use super::fields::FIELDS;
 use super::node::{self, Node, plain_type};
-use super::schema::FIELDS;
 use super::sources::Sources;
 
 /// A value and where it comes from.
@@ -158,9 +158,9 @@ impl Declared {
         Setting { path: path.to_owned(), value: self.shown(), place: self.place }
     }
 
-    /// Whether this is `{ env: X }` or `{ file: X }`: one value, not a section.
+    /// Whether this is `{ env: X }`, `{ file: X }` or `{ secret: X }`: one value, not a section.
     fn is_secret(&self) -> bool {
-        matches!(self.entries(), [(key, value)] if matches!(key.as_str(), "env" | "file") && value.text().is_some())
+        matches!(self.entries(), [(key, value)] if matches!(key.as_str(), "env" | "file" | "secret") && value.text().is_some())
     }
 }
 

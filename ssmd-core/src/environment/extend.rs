@@ -13,7 +13,7 @@ use super::source::quote;
 use super::sources::Sources;
 use super::tree;
 use super::vocabulary::Vocabulary;
-use super::{API_VERSION, Environment, KIND};
+use super::{API_VERSION, Checked, Environment, KIND};
 use crate::{Error, ErrorKind, Result};
 
 /// How many documents may make one environment. Each is read twice, and nobody can follow more.
@@ -51,6 +51,8 @@ pub struct Resolved {
     pub environment: Environment,
     /// What is declared, defaults included.
     pub declared: Declared,
+    /// Every place where it asks for what is not built yet.
+    pub later: Problems,
     /// The documents it is made of, the one that was asked for first, then what each extends.
     pub documents: Vec<String>,
 }
@@ -69,16 +71,22 @@ impl Resolved {
         let roots = complete.then(|| roots(&sources, &mut log)).flatten();
         let Some(root) = roots.and_then(|roots| roots.into_iter().reduce(|top, base| merge_root(top, base)))
         else {
-            return Err(log.into_problems());
+            return Err(log.finish().0);
         };
         match read::root(&root, words, &mut log) {
             Some(environment) if log.is_empty() => Ok(Self {
                 environment,
                 declared: Declared::of(&root, &sources),
+                later: log.finish().1,
                 documents: sources.names().map(str::to_owned).collect(),
             }),
-            _ => Err(log.into_problems()),
+            _ => Err(log.finish().0),
         }
+    }
+
+    /// What it means, and what of it is not built yet.
+    pub fn checked(self) -> Checked {
+        Checked { environment: self.environment, later: self.later }
     }
 }
 

@@ -3,123 +3,162 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::codes::Code;
+use super::fields::{FEED, KEYS, SHARD};
 use super::node::{Key, Node, Value};
-use super::problem::{Draft, Log};
-use super::schema::{FEED, KEYS, SYMBOL, SYMBOLS};
+use super::problem::{Draft, Log, Span};
+use super::secret::{self, Known};
 use super::section::{self, Section};
 use super::source::quote;
-use super::url::{self, UrlFault};
+use super::spec::{DialerSpec, ShardSpec, ShardsSpec, SymbolsSpec};
+use super::symbols;
 use super::vocabulary::{FeedWords, OptionWords, Vocabulary, nearest, one_of};
 use super::{FeedSpec, Secret};
-use crate::{Channel, FeedName, Symbol};
+use crate::{Channel, FeedName};
 
 /// Stands for every channel that needs no options.
 const EVERYTHING: &str = "*";
+/// The most shares of one feed.
+const SHARDS_MAX: u64 = 64;
 
 /// Reads the feed under `key`.
 pub(super) fn read(
     key: &Key<'_>,
     node: &Node<'_>,
     words: &Vocabulary,
+    secrets: &Known,
     log: &mut Log<'_>,
 ) -> Option<FeedSpec> {
-    let feed = words.feed(&key.text);
-    if feed.is_none() {
-        let known = || words.feeds.iter().map(|feed| feed.name);
-        let message = format!("unknown feed {}", quote(&key.text));
-        log.add(
-            Draft::new(Code::UnknownFeed, key.span, message)
-                .expected(one_of(known()))
-                .nearest(nearest(&key.text, known())),
-        );
-    }
-    let shown = Shown(feed.map_or_else(|| quote(&key.text).replace('`', ""), |feed| feed.name.to_owned()));
-    let section = Section::open(node, FEED, &shown.section(), key.span, log)?;
-    let symbols = section.value("symbols").and_then(|node| symbols(node, &shown, log));
-    let plaintext = section.value("allow_plaintext");
-    let allow_plaintext = match plaintext {
-        Some(node) => section::truth(node, &shown.key("allow_plaintext"), log),
-        None => Some(false),
+    let feed = known(&key.text, key.span, words, log);
+    let shown = feed.map_or_else(|| quote(&key.text).replace('`', ""), |feed| feed.name.to_owned());
+    let section = Section::open(node, FEED, &format!("spec.feeds.{shown}"), key.span, log)?;
+    let allow_plaintext = section.truth("allow_plaintext", log);
+    // Where what `allow_plaintext` meant to say is not known, it is not the place to complain.
+    let strict = !section.has("allow_plaintext") || allow_plaintext == Some(false);
+    let mut address = |key, plain| {
+        let local: &[&str] = if strict { &[plain] } else { &[] };
+        section.address(key, local, log)
     };
-    let mut address = |key, plain, secure| match section.value(key) {
-        // What `allow_plaintext` meant to say is not known, so this is not the place to complain.
-        Some(node) => {
-            check_address(node, &shown.key(key), (plain, secure), allow_plaintext.unwrap_or(true), log)
-                .map(Some)
-        }
-        None => Some(None),
+    let (url, rest) = (address("url", "ws"), address("rest", "http"));
+    let SymbolsSpec { names, details, sync, filters } = match section.get("symbols") {
+        Some((key, node)) => symbols::read(node, key.span, &section.path("symbols"), feed, log),
+        None => SymbolsSpec::default(),
     };
-    let url = address("url", "ws", "wss");
-    let rest = address("rest", "http", "https");
-    let keys = match section.value(KEYS) {
-        Some(node) => keys(node, feed, &shown, log),
-        None => Some(BTreeMap::new()),
-    };
+    let redundancy = section.whole("redundancy", log).unwrap_or(1);
+    let keys = section.value(KEYS).map(|node| keys(node, feed, &section.path(KEYS), secrets, log));
+    let shards = shards(&section, feed, log);
     let feed = feed?;
-    let channels = section.value("channels").and_then(|node| channels(node, feed, &shown, log));
-    let depth = match section.value("depth") {
-        Some(node) => depth(node, feed, &shown, log).map(Some),
-        None => Some(None),
+    let depth = section
+        .value("depth")
+        .and_then(|node| symbols::depth(node, Some(feed), &section.shown("depth"), log));
+    let channels = match section.value("channels") {
+        Some(node) => channels(node, feed, &section.path("channels"), log),
+        None => starters(feed),
     };
     Some(FeedSpec {
-        name: FeedName::new(feed.name).ok()?,
-        url: url?,
-        rest: rest?,
-        channels: channels?,
-        symbols: symbols?,
-        depth: depth?,
-        allow_plaintext: allow_plaintext?,
-        keys: keys?,
+        enabled: section.truth("enabled", log).unwrap_or(true),
+        url,
+        rest,
+        channels,
+        symbols: names,
+        details,
+        filters,
+        sync,
+        category: section.name("category", log),
+        shards,
+        redundancy,
+        depth,
+        dialer: dialer(&section, log),
+        allow_plaintext: allow_plaintext.unwrap_or(false),
+        keys: keys.unwrap_or_default(),
+        ..FeedSpec::new(FeedName::new(feed.name).ok()?)
     })
 }
 
-/// How messages call the parts of one feed.
-struct Shown(String);
-
-impl Shown {
-    fn section(&self) -> String {
-        format!("`spec.feeds.{}`", self.0)
-    }
-
-    fn key(&self, key: &str) -> String {
-        format!("`spec.feeds.{}.{key}`", self.0)
-    }
-}
-
-fn check_address(
-    node: &Node<'_>,
-    shown: &str,
-    (plain, secure): (&str, &str),
-    allow_plaintext: bool,
-    log: &mut Log<'_>,
-) -> Option<String> {
-    let text = section::text(node, shown, log)?;
-    let draft = match url::check(text, plain, secure, allow_plaintext) {
-        Ok(()) => return Some(text.to_owned()),
-        Err(UrlFault::Form(why)) => {
-            if text.contains('@') {
-                node.hide(log);
-            }
-            Draft::new(Code::Url, node.span, format!("{shown} is not an address: {why}"))
-                .expected(format!("`{secure}://host/path`"))
-        }
-        Err(UrlFault::Plaintext) => {
-            let message = format!("{shown} is `{plain}://` to another machine");
-            let expected = format!("`{secure}://`, or `allow_plaintext: true`");
-            Draft::new(Code::Plaintext, node.span, message).expected(expected)
-        }
+/// The environment of one feed, as `spec.feed` and `spec.symbols` spell it.
+pub(super) fn alone(spec: &Section<'_, '_>, words: &Vocabulary, log: &mut Log<'_>) -> Option<FeedSpec> {
+    let node = spec.value("feed")?;
+    let name = section::text(node, &spec.shown("feed"), log)?;
+    let feed = known(name, node.span, words, log)?;
+    let Some((key, node)) = spec.get("symbols") else {
+        let message = "`symbols` is missing in `spec`, beside `feed`";
+        log.add(Draft::new(Code::MissingKey, node.span, message).expected("`symbols: { sync: true }`"));
+        return None;
     };
-    log.add(draft);
-    None
+    let symbols = symbols::read(node, key.span, &spec.path("symbols"), Some(feed), log);
+    Some(FeedSpec {
+        channels: starters(feed),
+        depth: feed.starter.depth,
+        symbols: symbols.names,
+        details: symbols.details,
+        filters: symbols.filters,
+        sync: symbols.sync,
+        ..FeedSpec::new(FeedName::new(feed.name).ok()?)
+    })
 }
 
-fn channels(node: &Node<'_>, feed: &FeedWords, shown: &Shown, log: &mut Log<'_>) -> Option<Vec<Channel>> {
-    let shown = shown.key("channels");
-    let items = section::list(node, &shown, log)?;
+fn known<'w>(name: &str, span: Span, words: &'w Vocabulary, log: &mut Log<'_>) -> Option<&'w FeedWords> {
+    let feed = words.feed(name);
+    if feed.is_none() {
+        let known = || words.feeds.iter().map(|feed| feed.name);
+        let message = format!("unknown feed {}", quote(name));
+        log.add(
+            Draft::new(Code::UnknownFeed, span, message)
+                .expected(one_of(known()))
+                .nearest(nearest(name, known())),
+        );
+    }
+    feed
+}
+
+fn starters(feed: &FeedWords) -> Vec<Channel> {
+    feed.starter.channels.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+fn dialer(section: &Section<'_, '_>, log: &mut Log<'_>) -> DialerSpec {
+    match section.word("dialer", log) {
+        Some("echidna") => {
+            let at = section.value("dialer").map_or_else(|| section.span(), |node| node.span);
+            let message = format!("`echidna` in {} is not built yet", section.shown("dialer"));
+            log.note(Draft::new(Code::NotBuiltYet, at, message).expected("`rust`"));
+            DialerSpec::Echidna
+        }
+        _ => DialerSpec::Rust,
+    }
+}
+
+fn shards(section: &Section<'_, '_>, feed: Option<&FeedWords>, log: &mut Log<'_>) -> Option<ShardsSpec> {
+    let node = section.value("shards")?;
+    if !matches!(node.value, Value::List(_)) {
+        let count = section::whole(node, &section.shown("shards"), (1, SHARDS_MAX), log)?;
+        return u32::try_from(count).ok().map(ShardsSpec::Count);
+    }
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let items = section::list(node, &section.shown("shards"), log)?;
+    let mut shards = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        let path = format!("{}[{at}]", section.path("shards"));
+        let Some(share) = Section::open(item, SHARD, &path, item.span, log) else { continue };
+        let Some((key, node)) = share.get("symbols") else { continue };
+        let symbols = symbols::read(node, key.span, &share.path("symbols"), feed, log);
+        for name in symbols.names.iter().filter(|_| symbols.filters.is_empty()) {
+            if let Some(first) = seen.insert(name.clone(), item.span.start) {
+                let message =
+                    format!("symbol {} is in two shares, first on line {}", quote(name), log.line(first));
+                log.add(Draft::new(Code::DuplicateSymbol, key.span, message).expected("each symbol once"));
+            }
+        }
+        shards.push(ShardSpec { category: share.name("category", log), symbols });
+    }
+    Some(ShardsSpec::Listed(shards))
+}
+
+fn channels(node: &Node<'_>, feed: &FeedWords, path: &str, log: &mut Log<'_>) -> Vec<Channel> {
+    let shown = format!("`{path}`");
+    let items = section::list(node, &shown, log).unwrap_or_default();
     if let [only] = items
         && only.text() == Some(EVERYTHING)
     {
-        return feed.channels.iter().map(|channel| channel.name.parse().ok()).collect();
+        return feed.channels.iter().filter_map(|channel| channel.name.parse().ok()).collect();
     }
     let mut channels = Vec::with_capacity(items.len());
     let mut seen = HashMap::new();
@@ -144,7 +183,7 @@ fn channels(node: &Node<'_>, feed: &FeedWords, shown: &Shown, log: &mut Log<'_>)
         }
         channels.push(channel);
     }
-    (channels.len() == items.len()).then_some(channels)
+    channels
 }
 
 fn channel(text: &str, item: &Node<'_>, feed: &FeedWords, log: &mut Log<'_>) -> Option<Channel> {
@@ -181,106 +220,14 @@ fn channel(text: &str, item: &Node<'_>, feed: &FeedWords, log: &mut Log<'_>) -> 
     None
 }
 
-fn symbols(node: &Node<'_>, shown: &Shown, log: &mut Log<'_>) -> Option<Vec<String>> {
-    let shown = shown.key("symbols");
-    if let Value::Map(_) = node.value {
-        section::refuse_later(node, SYMBOLS, &shown, log);
-        return None;
-    }
-    let items = section::list(node, &shown, log)?;
-    let item_shown = format!("an item of {shown}");
-    let mut seen = HashMap::with_capacity(items.len());
-    let mut symbols = Vec::with_capacity(items.len());
-    for item in items {
-        if let Value::Map(_) = item.value {
-            section::refuse_later(item, SYMBOL, &item_shown, log);
-            continue;
-        }
-        let Some(text) = section::text(item, &item_shown, log) else { continue };
-        if Symbol::new(text).is_err() || text.trim() != text || text.chars().any(char::is_control) {
-            let message = format!("{} cannot be a symbol", quote(text));
-            let expected = "the venue's own name for it, without white space around it";
-            log.add(Draft::new(Code::Symbol, item.span, message).expected(expected));
-            continue;
-        }
-        if let Some(first) = seen.get(text) {
-            let message =
-                format!("symbol {} is listed twice, first on line {}", quote(text), log.line(*first));
-            log.add(Draft::new(Code::DuplicateSymbol, item.span, message).expected("each symbol once"));
-            continue;
-        }
-        seen.insert(text, item.span.start);
-        symbols.push(text.to_owned());
-    }
-    (symbols.len() == items.len()).then_some(symbols)
-}
-
-fn depth(node: &Node<'_>, feed: &FeedWords, shown: &Shown, log: &mut Log<'_>) -> Option<u32> {
-    let depth = section::number(node, &shown.key("depth"), log)?;
-    if feed.depths.contains(&depth) {
-        return Some(depth);
-    }
-    let expected = match feed.depths {
-        [] => "no `depth`: this venue's books have none to choose".to_owned(),
-        depths => one_of(depths),
-    };
-    let message = format!("feed `{}` has no books of depth {depth}", feed.name);
-    log.add(Draft::new(Code::Depth, node.span, message).expected(expected));
-    None
-}
-
 /// Reads the credentials, also of a feed that does not exist: whatever stands there may be a secret.
 fn keys(
     node: &Node<'_>,
     feed: Option<&FeedWords>,
-    shown: &Shown,
+    path: &str,
+    secrets: &Known,
     log: &mut Log<'_>,
-) -> Option<BTreeMap<String, Secret>> {
-    let shown = shown.key(KEYS);
-    let Some(entries) = section::map(node, &shown, log) else {
-        node.hide(log);
-        return None;
-    };
-    let mut keys = BTreeMap::new();
-    for (key, node) in entries {
-        if let Some(feed) = feed.filter(|feed| !feed.keys.contains(&key.text.as_ref())) {
-            let known = || feed.keys.iter().copied();
-            let message = format!("unknown key {} in {shown}", quote(&key.text));
-            let expected = match feed.keys {
-                [] => "no `keys`: this venue needs none".to_owned(),
-                keys => one_of(keys),
-            };
-            log.add(
-                Draft::new(Code::UnknownKey, key.span, message)
-                    .expected(expected)
-                    .nearest(nearest(&key.text, known())),
-            );
-        }
-        if let Some(secret) = secret(node, &shown, log) {
-            keys.insert(key.text.clone().into_owned(), secret);
-        }
-    }
-    (keys.len() == entries.len()).then_some(keys)
-}
-
-/// Reads `{ env: X }` or `{ file: X }`.
-fn secret(node: &Node<'_>, shown: &str, log: &mut Log<'_>) -> Option<Secret> {
-    if let Value::Refused = node.value {
-        return None;
-    }
-    if let Value::Map(entries) = &node.value
-        && let [(key, value)] = entries.as_slice()
-        && let Some(text) = value.text().filter(|text| !text.trim().is_empty() && !text.contains('\0'))
-    {
-        match key.text.as_ref() {
-            "env" if !text.contains('=') => return Some(Secret::Env(text.to_owned())),
-            "file" => return Some(Secret::File(text.to_owned())),
-            _ => {}
-        }
-    }
-    node.hide(log);
-    let message = format!("a secret in {shown} is not named");
-    let expected = "`{ env: VARIABLE }` or `{ file: PATH }`";
-    log.add(Draft::new(Code::Secret, node.span, message).expected(expected));
-    None
+) -> BTreeMap<String, Secret> {
+    let names = feed.map(|feed| feed.keys);
+    secret::read_map(node, names, "no `keys`: this venue needs none", path, secrets, log)
 }

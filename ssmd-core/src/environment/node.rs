@@ -31,6 +31,13 @@ pub(super) struct Key<'t> {
     pub(super) span: Span,
 }
 
+impl<'t> Key<'t> {
+    /// The key as a value, for rules about texts.
+    pub(super) fn node(&self) -> Node<'t> {
+        Node { value: Value::Scalar { text: self.text.clone(), plain: false }, span: self.span }
+    }
+}
+
 impl Node<'_> {
     /// What it is, for people.
     pub(super) fn what(&self) -> &'static str {

@@ -11,7 +11,7 @@ use crate::{Error, ErrorKind};
 /// How many problems are told one by one; the rest are counted. More than anybody reads.
 pub const PROBLEMS_MAX: usize = 100;
 
-/// Everything that is wrong with one environment, in the order of its documents. Never empty.
+/// Everything that is wrong with one environment, in the order of its documents; as an error never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problems {
     /// What the document is called: a path as the user wrote it.
@@ -105,23 +105,26 @@ impl Draft {
 /// Collects the problems of one environment. Spans count over all of its documents.
 pub(super) struct Log<'s> {
     sources: &'s Sources,
-    /// Each with its place over all documents.
-    problems: Vec<(Span, Problem)>,
-    omitted: usize,
+    problems: Told,
+    notes: Told,
     hidden: Vec<Span>,
 }
 
-impl<'s> Log<'s> {
-    pub(super) fn new(sources: &'s Sources) -> Self {
-        Self { sources, problems: Vec::new(), omitted: 0, hidden: Vec::new() }
-    }
+/// Problems up to the bound, and how many more there were.
+#[derive(Default)]
+struct Told {
+    /// Each with its place over all documents.
+    problems: Vec<(Span, Problem)>,
+    omitted: usize,
+}
 
-    pub(super) fn add(&mut self, draft: Draft) {
+impl Told {
+    fn add(&mut self, draft: Draft, sources: &Sources) {
         if self.problems.len() == PROBLEMS_MAX {
             self.omitted += 1;
             return;
         }
-        let (source, base) = self.sources.of(draft.span.start);
+        let (source, base) = sources.of(draft.span.start);
         let (line, column) = source.place(draft.span.start - base);
         let problem = Problem {
             code: draft.code,
@@ -137,6 +140,36 @@ impl<'s> Log<'s> {
         self.problems.push((draft.span, problem));
     }
 
+    fn finish(mut self, sources: &Sources, hidden: &[Span]) -> Problems {
+        self.problems.sort_by_key(|(span, problem)| (span.start, problem.code));
+        for (span, problem) in &mut self.problems {
+            let (source, base) = sources.of(span.start);
+            let hidden: Vec<_> =
+                hidden.iter().filter(|span| span.end > base).map(|span| local(*span, base)).collect();
+            problem.excerpt = source.excerpt(problem.span, &hidden);
+        }
+        Problems {
+            source: sources.names().next().unwrap_or_default().to_owned(),
+            problems: self.problems.into_iter().map(|(_, problem)| problem).collect(),
+            omitted: self.omitted,
+        }
+    }
+}
+
+impl<'s> Log<'s> {
+    pub(super) fn new(sources: &'s Sources) -> Self {
+        Self { sources, problems: Told::default(), notes: Told::default(), hidden: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, draft: Draft) {
+        self.problems.add(draft, self.sources);
+    }
+
+    /// What is right and not built yet.
+    pub(super) fn note(&mut self, draft: Draft) {
+        self.notes.add(draft, self.sources);
+    }
+
     /// Keeps a stretch of the documents out of every line that is shown: it may be a secret.
     pub(super) fn hide(&mut self, span: Span) {
         self.hidden.push(span);
@@ -149,22 +182,12 @@ impl<'s> Log<'s> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.problems.is_empty()
+        self.problems.problems.is_empty()
     }
 
-    pub(super) fn into_problems(mut self) -> Problems {
-        self.problems.sort_by_key(|(span, problem)| (span.start, problem.code));
-        for (span, problem) in &mut self.problems {
-            let (source, base) = self.sources.of(span.start);
-            let hidden: Vec<_> =
-                self.hidden.iter().filter(|span| span.end > base).map(|span| local(*span, base)).collect();
-            problem.excerpt = source.excerpt(problem.span, &hidden);
-        }
-        Problems {
-            source: self.sources.names().next().unwrap_or_default().to_owned(),
-            problems: self.problems.into_iter().map(|(_, problem)| problem).collect(),
-            omitted: self.omitted,
-        }
+    /// What is wrong, and what is right and not built yet.
+    pub(super) fn finish(self) -> (Problems, Problems) {
+        (self.problems.finish(self.sources, &self.hidden), self.notes.finish(self.sources, &self.hidden))
     }
 }
 

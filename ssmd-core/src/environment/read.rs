@@ -1,17 +1,15 @@
 //! A document's meaning: the tree to an [`Environment`], with everything that is wrong on the way.
 
 use super::codes::Code;
-use super::feed;
+use super::fields::{METADATA, ROOT, SPEC};
 use super::node::{Node, Value};
 use super::problem::{Draft, Log, Span};
-use super::schema::{JOURNAL, METADATA, ROOT, SPEC, STORE};
+use super::secret::{self, Known};
 use super::section::{self, Section};
 use super::source::quote;
-use super::store;
-use super::vocabulary::{Vocabulary, nearest};
-use super::{
-    API_VERSION, Environment, FeedSpec, JOURNAL_DEFAULT, JournalSpec, KIND, STORE_DEFAULT, StoreSpec,
-};
+use super::vocabulary::Vocabulary;
+use super::{API_VERSION, About, Environment, FeedSpec, KIND, STORE_DEFAULT, StoreSpec};
+use super::{access, backends, feed, schedule, storage, store};
 use crate::{EnvironmentName, ErrorKind};
 
 /// Reads the whole document. `None` if something that must be there is not or is wrong; then the log says what.
@@ -20,25 +18,47 @@ pub(super) fn root(node: &Node<'_>, words: &Vocabulary, log: &mut Log<'_>) -> Op
         Value::Map(entries) => entries.first().map_or(node.span, |(key, _)| key.span),
         _ => node.span,
     };
-    let root = Section::open(node, ROOT, "the document", at, log)?;
+    let root = Section::open(node, ROOT, "", at, log)?;
     fixed(&root, "apiVersion", API_VERSION, Code::ApiVersion, log);
     fixed(&root, "kind", KIND, Code::Kind, log);
-    if let Some(node) = root.value("extends") {
-        section::text(node, "`extends`", log);
-    }
-    let name = root.get("metadata").and_then(|(key, node)| metadata(node, key.span, log));
-    let spec = root.get("spec").and_then(|(key, node)| Section::open(node, SPEC, "`spec`", key.span, log));
+    root.text("extends", log);
+    let metadata = root.get("metadata").and_then(|(key, node)| metadata(node, key.span, log));
+    let (name, about) = metadata.map_or((None, None), |(name, about)| (name, Some(about)));
+    let spec = root.get("spec").and_then(|(key, node)| Section::open(node, SPEC, "spec", key.span, log));
     let spec = spec?;
-    let feeds = spec.get("feeds").and_then(|(key, node)| feeds(node, key.span, words, log));
-    let journal = match spec.value("journal") {
-        Some(node) => journal(node, log),
-        None => Some(JournalSpec::Local),
-    };
+    let secrets = spec.get("secrets").map(|(_, node)| secret::read_known(node, "spec.secrets", log));
+    let secrets = secrets.unwrap_or_default();
+    let (declared, feeds) = feeds(&spec, words, &secrets, log);
+    let (clients, entitlements) = access::read(&spec, &declared, &feeds, log);
     let store = match spec.value("store") {
         Some(node) => store_spec(node, log),
         None => StoreSpec::parse(STORE_DEFAULT).ok(),
     };
-    Some(Environment { name: name?, feeds: feeds?, journal: journal?, store: store? })
+    let journal = backends::journal(&spec, &secrets, log);
+    let storage = storage::read(&spec, name.as_ref().map(EnvironmentName::as_str), &secrets, log);
+    let transport = backends::transport(&spec, &secrets, log);
+    let cache = backends::cache(&spec, &secrets, log);
+    let schedule = schedule::read(&spec, log);
+    let gateway = access::gateway(&spec, log);
+    let alerts = access::alerts(&spec, log);
+    let secrets = secrets.into_iter().filter_map(|(name, spec)| Some((name, spec?))).collect();
+    let (name, store, about) = (name?, store?, about.unwrap_or_default());
+    Some(Environment {
+        name,
+        about,
+        feeds,
+        journal,
+        store,
+        storage,
+        transport,
+        cache,
+        schedule,
+        secrets,
+        clients,
+        entitlements,
+        gateway,
+        alerts,
+    })
 }
 
 fn fixed(root: &Section<'_, '_>, key: &str, expected: &'static str, code: Code, log: &mut Log<'_>) {
@@ -50,9 +70,17 @@ fn fixed(root: &Section<'_, '_>, key: &str, expected: &'static str, code: Code, 
     }
 }
 
-fn metadata(node: &Node<'_>, at: Span, log: &mut Log<'_>) -> Option<EnvironmentName> {
-    let section = Section::open(node, METADATA, "`metadata`", at, log)?;
-    let node = section.value("name")?;
+fn metadata(node: &Node<'_>, at: Span, log: &mut Log<'_>) -> Option<(Option<EnvironmentName>, About)> {
+    let section = Section::open(node, METADATA, "metadata", at, log)?;
+    let about = About {
+        description: section.text("description", log),
+        labels: section.texts("labels", log),
+        annotations: section.texts("annotations", log),
+    };
+    Some((section.value("name").and_then(|node| environment_name(node, log)), about))
+}
+
+fn environment_name(node: &Node<'_>, log: &mut Log<'_>) -> Option<EnvironmentName> {
     let text = section::text(node, "`metadata.name`", log)?;
     EnvironmentName::new(text)
         .map_err(|_| {
@@ -64,46 +92,39 @@ fn metadata(node: &Node<'_>, at: Span, log: &mut Log<'_>) -> Option<EnvironmentN
         .ok()
 }
 
-fn feeds(node: &Node<'_>, at: Span, words: &Vocabulary, log: &mut Log<'_>) -> Option<Vec<FeedSpec>> {
-    let entries = section::map(node, "`spec.feeds`", log)?;
-    if entries.is_empty() {
-        section::empty(at, "`spec.feeds`", log);
-        return None;
+/// The feeds' names as they stand there, and the feeds that could be read.
+fn feeds(
+    spec: &Section<'_, '_>,
+    words: &Vocabulary,
+    secrets: &Known,
+    log: &mut Log<'_>,
+) -> (Vec<String>, Vec<FeedSpec>) {
+    spec.exclude("feed", "feeds", log);
+    spec.require("symbols", "feed", log);
+    let Some((key, node)) = spec.get("feeds") else {
+        if !spec.has("feed") && !spec.nearly("feeds") {
+            let message = "`feeds` is missing in `spec`";
+            log.add(Draft::new(Code::MissingKey, spec.span(), message).expected("`feeds: { kraken: … }`"));
+        }
+        let feed = feed::alone(spec, words, log);
+        return (feed.iter().map(|feed| feed.name.to_string()).collect(), feed.into_iter().collect());
+    };
+    let entries = section::map(node, "`spec.feeds`", log);
+    if entries.is_some_and(<[_]>::is_empty) {
+        section::empty(key.span, "`spec.feeds`", log);
     }
-    // Every feed is read before one missing makes the whole `None`.
-    let feeds: Vec<_> = entries.iter().map(|(key, node)| feed::read(key, node, words, log)).collect();
-    feeds.into_iter().collect()
-}
-
-fn journal(node: &Node<'_>, log: &mut Log<'_>) -> Option<JournalSpec> {
-    if let Value::Map(_) = node.value {
-        section::refuse_later(node, JOURNAL, "`spec.journal`", log);
-        return None;
-    }
-    let text = section::text(node, "`spec.journal`", log)?;
-    if text == JOURNAL_DEFAULT {
-        return Some(JournalSpec::Local);
-    }
-    let message = format!("unknown journal {}", quote(text));
-    log.add(
-        Draft::new(Code::Journal, node.span, message)
-            .expected(format!("`{JOURNAL_DEFAULT}`"))
-            .nearest(nearest(text, [JOURNAL_DEFAULT])),
-    );
-    None
+    let entries = entries.unwrap_or_default();
+    let feeds = entries.iter().filter_map(|(key, node)| feed::read(key, node, words, secrets, log)).collect();
+    (entries.iter().map(|(key, _)| key.text.clone().into_owned()).collect(), feeds)
 }
 
 fn store_spec(node: &Node<'_>, log: &mut Log<'_>) -> Option<StoreSpec> {
-    if let Value::Map(_) = node.value {
-        section::refuse_later(node, STORE, "`spec.store`", log);
-        return None;
-    }
     let text = section::text(node, "`spec.store`", log)?;
     store::read(text)
         .map_err(|(kind, why)| {
             let code = if kind == ErrorKind::Unsupported { Code::NotBuiltYet } else { Code::Store };
             let message = format!("{} is no store: {why}", quote(text));
-            let expected = format!("`file:` and a path, as in `{STORE_DEFAULT}`");
+            let expected = format!("`file:` and a path, as in `{STORE_DEFAULT}`, or `storage` with buckets");
             log.add(Draft::new(code, node.span, message).expected(expected));
         })
         .ok()

@@ -1,5 +1,10 @@
-//! Every key that a document may have, as one table. The reader, the messages and the docs' page all follow from
-//! it, so none of them can say something else than the others.
+//! What a document may hold: the types that values have. The table of keys is in `fields`; the reader, the
+//! messages, the docs' page and the schema for editors all follow from it, so none can say something else than
+//! the others.
+
+use std::fmt;
+
+use super::vocabulary::one_of;
 
 /// One key.
 #[derive(Clone, Copy, Debug)]
@@ -9,154 +14,149 @@ pub struct Field {
     /// The key.
     pub key: &'static str,
     /// What its value is.
-    pub kind: &'static str,
+    pub kind: Type,
     /// What holds without it; `None` if it must stand there.
     pub default: Option<&'static str>,
     /// How it may look.
     pub example: &'static str,
     /// What it says.
     pub meaning: &'static str,
+    /// Whether it is read and checked, and refused at start, since nothing carries it out yet.
+    pub later: bool,
 }
 
-/// A key that has a meaning, and no code behind it yet: refused, never ignored.
+/// What a value is.
 #[derive(Clone, Copy, Debug)]
-pub struct Later {
-    /// The section it stands in, as for [`Field::section`].
-    pub section: &'static str,
-    /// The key.
-    pub key: &'static str,
+#[non_exhaustive]
+pub enum Type {
+    /// This text and no other.
+    Fixed(&'static str),
+    /// Any text with something in it, up to this many bytes.
+    Text(usize),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// The name of an environment.
+    Environment,
+    /// A lower-case letter, then lower-case letters, digits and hyphens: what can stand in subjects and paths.
+    Name,
+    /// Letters, digits and `-_.`: what other systems call something.
+    Id,
+    /// `true` or `false`.
+    Truth,
+    /// A whole number from the first to the second.
+    Whole(u64, u64),
+    /// Days to keep something: a whole number from 1, or `-1`.
+    Days,
+    /// A number of bytes, as in `10GB`.
+    Bytes,
+    /// A length of time, as in `30s`.
+    Duration,
+    /// A time of day, as in `"00:10"`.
+    TimeOfDay,
+    /// The name of a time zone.
+    Zone,
+    /// A moment, or a UTC day.
+    Moment,
+    /// An exact number that is not below zero.
+    Decimal,
+    /// An address with one of these schemes.
+    Address(&'static [&'static str]),
+    /// A host, with a port if need be, and `http://` or `https://` if need be.
+    Endpoint,
+    /// Where to listen: an IP address and a port.
+    Listen,
+    /// The name of a bucket.
+    Bucket,
+    /// Where a file is kept: `file:` and a path.
+    Store,
+    /// A channel of the venue, with its option.
+    Channel,
+    /// A symbol of the venue, or a pattern of them.
+    Symbol,
+    /// A feed of this document.
+    Feed,
+    /// A secret by name.
+    Secret,
+    /// Kubernetes' secret: its kind and its name.
+    Mounted,
+    /// A map with the keys of this section.
+    Section(&'static str),
+    /// A map of feeds, each with the keys of this section.
+    Feeds(&'static str),
+    /// A map of names to this.
+    MapOf(&'static Type),
+    /// A list of this, with something in it.
+    ListOf(&'static Type),
+    /// One of several.
+    AnyOf(&'static [Type]),
 }
 
-pub(super) const ROOT: &str = "";
-pub(super) const METADATA: &str = "metadata";
-pub(super) const SPEC: &str = "spec";
-pub(super) const FEED: &str = "spec.feeds.<feed>";
-pub(super) const SYMBOLS: &str = "spec.feeds.<feed>.symbols";
-pub(super) const SYMBOL: &str = "spec.feeds.<feed>.symbols[]";
-/// The key under which credentials are named: whatever else stands there is kept out of messages.
-pub(super) const KEYS: &str = "keys";
-pub(super) const JOURNAL: &str = "spec.journal";
-pub(super) const STORE: &str = "spec.store";
+/// The words for days of the week, from Monday.
+pub(super) const WEEKDAYS: &[&str] = &["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
-const fn field(section: &'static str, key: &'static str, kind: &'static str) -> Field {
-    Field { section, key, kind, default: None, example: "", meaning: "" }
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(text) => write!(f, "`{text}`"),
+            Self::Text(_) => f.write_str("text"),
+            Self::Word(words) => f.write_str(&one_of(words.iter())),
+            Self::Environment | Self::Name => f.write_str("name"),
+            Self::Id => f.write_str("identifier"),
+            Self::Truth => f.write_str("`true` or `false`"),
+            Self::Whole(least, most) => write!(f, "whole number from {least} to {most}"),
+            Self::Days => f.write_str("whole number of days, or `-1` for ever"),
+            Self::Bytes => f.write_str("size, as in `10GB`"),
+            Self::Duration => f.write_str("duration, as in `30s`, `5m`, `1h30m` or `7d`"),
+            Self::TimeOfDay => f.write_str("time of day as `\"HH:MM\"`"),
+            Self::Zone => f.write_str("time zone, as in `UTC` or `America/New_York`"),
+            Self::Moment => f.write_str("time with its offset, or UTC day"),
+            Self::Decimal => f.write_str("number"),
+            Self::Address(schemes) => {
+                write!(f, "{} address", one_of(schemes.iter().map(|scheme| format!("{scheme}://"))))
+            }
+            Self::Endpoint => f.write_str("host, or `https://` address"),
+            Self::Listen => f.write_str("IP address and port"),
+            Self::Bucket => f.write_str("bucket"),
+            Self::Store => f.write_str("`file:` and a path"),
+            Self::Channel => f.write_str("channel"),
+            Self::Symbol => f.write_str("symbol"),
+            Self::Feed => f.write_str("feed of this document"),
+            Self::Secret => f.write_str("secret by name"),
+            Self::Mounted => f.write_str("`sealed-secret/NAME`"),
+            Self::Section(_) => f.write_str("map"),
+            Self::Feeds(_) => f.write_str("map of feeds"),
+            Self::MapOf(of) => write!(f, "map of names to {of}"),
+            Self::ListOf(of) => write!(f, "list: {of}"),
+            Self::AnyOf(types) => {
+                let shown: Vec<_> = types.iter().map(ToString::to_string).collect();
+                f.write_str(&shown.join("; or "))
+            }
+        }
+    }
+}
+
+pub(super) const fn field(section: &'static str, key: &'static str, kind: Type) -> Field {
+    Field { section, key, kind, default: None, example: "", meaning: "", later: false }
 }
 
 impl Field {
-    const fn or(self, default: &'static str) -> Self {
+    /// What holds without it.
+    pub(super) const fn or(self, default: &'static str) -> Self {
         Self { default: Some(default), ..self }
     }
 
-    const fn says(self, example: &'static str, meaning: &'static str) -> Self {
+    /// How it looks, and what it says.
+    pub(super) const fn says(self, example: &'static str, meaning: &'static str) -> Self {
         Self { example, meaning, ..self }
+    }
+
+    /// Nothing carries it out yet.
+    pub(super) const fn later(self) -> Self {
+        Self { later: true, ..self }
     }
 
     /// The whole path of the key.
     pub fn path(&self) -> String {
         if self.section.is_empty() { self.key.to_owned() } else { format!("{}.{}", self.section, self.key) }
     }
-}
-
-/// Every key that may stand in a document.
-pub const FIELDS: &[Field] = &[
-    field(ROOT, "apiVersion", "`ssmd/v1`").says("ssmd/v1", "The version of the document's form."),
-    field(ROOT, "kind", "`Environment`").says("Environment", "What the document declares."),
-    field(ROOT, "metadata", "map").says("{ name: dev }", "What the environment is called."),
-    field(ROOT, "spec", "map").says("{ feeds: … }", "What runs."),
-    field(ROOT, "extends", "path or name").or("none").says(
-        "base.yaml",
-        "The document that this one builds on: a path relative to this document, or a name, which means `NAME.yaml` beside it.",
-    ),
-    field(METADATA, "name", "name").says(
-        "prod-eu",
-        "A lower-case letter, then lower-case letters, digits and hyphens, 48 bytes at most. It is the first part of every subject.",
-    ),
-    field(SPEC, "feeds", "map of feeds").says(
-        "{ kraken: … }",
-        "What is recorded: at least one feed, each under its name in `ssmd feed list`.",
-    ),
-    field(SPEC, "journal", "`local`").or("`local`").says(
-        "local",
-        "Where entries are journaled. `local`: the log in the data folder is the journal.",
-    ),
-    field(SPEC, "store", "`file:` and a path").or("`file:./ssmd-data/store`").says(
-        "file:///var/lib/ssmd/store",
-        "Where the archive is kept. A path that does not start with `/` is relative to the working directory.",
-    ),
-    field(FEED, "channels", "list of channels, or `[\"*\"]`").says(
-        "[trade, \"book:25\", \"ticker:bbo\"]",
-        "What to subscribe to: the venue's names, each with the venue's option behind a colon where it takes one. `[\"*\"]` means every channel, each with its default option.",
-    ),
-    field(FEED, "symbols", "list of symbols").says(
-        "[\"BTC/USD\", \"ETH/*\"]",
-        "The venue's own names, or patterns in which `*` stands for anything. With a pattern the venue is asked what there is.",
-    ),
-    field(FEED, "url", "`wss://` address").or("the venue's own").says(
-        "wss://ws.kraken.com/v2",
-        "The WebSocket address. `ws://` only on this machine, unless `allow_plaintext` says otherwise.",
-    ),
-    field(FEED, "rest", "`https://` address").or("the venue's own").says(
-        "https://api.kraken.com",
-        "The REST address. `http://` only on this machine, unless `allow_plaintext` says otherwise.",
-    ),
-    field(FEED, "depth", "whole number").or("the venue's own").says(
-        "25",
-        "Levels a side of books, where a channel does not say. One of the depths that the venue has.",
-    ),
-    field(FEED, "allow_plaintext", "`true` or `false`").or("`false`").says(
-        "true",
-        "Allows `ws://` and `http://` to other machines: everything, keys included, can then be read and changed on the way.",
-    ),
-    field(FEED, KEYS, "map of secrets").or("none").says(
-        "{ api_key: { env: KALSHI_API_KEY } }",
-        "The venue's credentials by name, each as `{ env: VARIABLE }` or `{ file: PATH }`. The document never holds a secret itself. Venues whose market data is public take none.",
-    ),
-];
-
-const fn later(section: &'static str, key: &'static str) -> Later {
-    Later { section, key }
-}
-
-/// Every key that is refused as "not built yet".
-pub const LATER: &[Later] = &[
-    later(METADATA, "annotations"),
-    later(METADATA, "description"),
-    later(METADATA, "labels"),
-    later(SPEC, "alerts"),
-    later(SPEC, "cache"),
-    later(SPEC, "clients"),
-    later(SPEC, "entitlements"),
-    later(SPEC, "extends"),
-    later(SPEC, "feed"),
-    later(SPEC, "gateway"),
-    later(SPEC, "jetstream"),
-    later(SPEC, "schedule"),
-    later(SPEC, "secrets"),
-    later(SPEC, "storage"),
-    later(SPEC, "symbols"),
-    later(SPEC, "transport"),
-    later(FEED, "category"),
-    later(FEED, "enabled"),
-    later(FEED, "redundancy"),
-    later(FEED, "shards"),
-    later(SYMBOLS, "filters"),
-    later(SYMBOLS, "sync"),
-    later(SYMBOL, "depth"),
-    later(SYMBOL, "internal"),
-    later(SYMBOL, "name"),
-    later(JOURNAL, "max_bytes"),
-    later(JOURNAL, "nats"),
-    later(JOURNAL, "replicas"),
-    later(JOURNAL, "retention_hours"),
-    later(STORE, "s3"),
-];
-
-/// The fields of one section.
-pub(super) fn fields(section: &str) -> impl Iterator<Item = &'static Field> {
-    FIELDS.iter().filter(move |field| field.section == section)
-}
-
-/// Whether this key is one of a later version.
-pub(super) fn is_later(section: &str, key: &str) -> bool {
-    LATER.iter().any(|later| later.section == section && later.key == key)
 }

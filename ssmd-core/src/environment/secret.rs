@@ -1,10 +1,20 @@
 //! Secrets by name. A document says where a secret is, never what it is; nothing here prints one.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
 use serde::{Serialize, Serializer};
 
+use super::codes::Code;
+use super::fields::{self, SECRET};
+use super::node::{Node, Value};
+use super::problem::{Draft, Log};
+use super::section;
+use super::source::quote;
+use super::spec::SecretSpec;
+use super::values;
+use super::vocabulary::{nearest, one_of};
 use crate::{Error, ErrorKind, Result};
 
 /// The longest secret, in bytes: the largest real ones are PEM keys of a few KB.
@@ -17,6 +27,13 @@ pub enum Secret {
     Env(String),
     /// The path of a file, relative to the working directory; white space at its end is not part of the secret.
     File(String),
+    /// One key of a secret of Kubernetes, by its name in `spec.secrets`. Nothing mounts these yet.
+    Mounted {
+        /// The name in `spec.secrets`.
+        secret: String,
+        /// The key in it.
+        key: String,
+    },
 }
 
 impl Secret {
@@ -38,6 +55,12 @@ impl Secret {
                     .hint(format!("set the environment variable {name}"))
             })?,
             Self::File(path) => file(path).map_err(|cause| Error::io(OPERATION, cause).with("file", path))?,
+            Self::Mounted { .. } => {
+                let detail = "secrets of Kubernetes are not built yet";
+                return Err(Error::new(ErrorKind::Unsupported, OPERATION)
+                    .detail(detail)
+                    .with("secret", self));
+            }
         };
         let invalid =
             |why: &'static str| Error::new(ErrorKind::Invalid, OPERATION).detail(why).with("secret", self);
@@ -58,6 +81,7 @@ impl fmt::Display for Secret {
         match self {
             Self::Env(name) => write!(f, "env {name}"),
             Self::File(path) => write!(f, "file {path}"),
+            Self::Mounted { secret, key } => write!(f, "secret {secret}, key {key}"),
         }
     }
 }
@@ -68,8 +92,154 @@ impl Serialize for Secret {
         match self {
             Self::Env(name) => serializer.collect_map([("env", name)]),
             Self::File(path) => serializer.collect_map([("file", path)]),
+            Self::Mounted { secret, key } => serializer.collect_map([("secret", secret), ("key", key)]),
         }
     }
+}
+
+/// The secrets that `spec.secrets` names; `None` for those of which the value is wrong.
+pub(super) type Known = BTreeMap<String, Option<SecretSpec>>;
+
+/// Reads `spec.secrets`.
+pub(super) fn read_known(node: &Node<'_>, path: &str, log: &mut Log<'_>) -> Known {
+    let shown = format!("`{path}`");
+    let Some(entries) = section::map(node, &shown, log) else {
+        node.hide(log);
+        return Known::new();
+    };
+    let mut known = Known::new();
+    for (key, node) in entries {
+        section::reported(
+            values::id(&key.text),
+            &key.node(),
+            &format!("the name of a secret in {shown}"),
+            log,
+        );
+        let mounted = node.text().and_then(mounted);
+        if mounted.is_some() {
+            let message =
+                format!("{} of {shown}, a secret of Kubernetes, is not built yet", quote(&key.text));
+            let expected = "`{ env: VARIABLE }` or `{ file: PATH }`";
+            log.note(Draft::new(Code::NotBuiltYet, key.span, message).expected(expected));
+        }
+        let spec = mounted.or_else(|| {
+            let expected = "`{ env: VARIABLE }`, `{ file: PATH }` or `sealed-secret/NAME`";
+            here(node, expected, &shown, log).map(SecretSpec::Here)
+        });
+        known.insert(key.text.clone().into_owned(), spec);
+    }
+    known
+}
+
+/// `sealed-secret/NAME` or `secret/NAME`, with a name as Kubernetes has them.
+fn mounted(text: &str) -> Option<SecretSpec> {
+    let (kind, name) = text.split_once('/')?;
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let fits = name.len() <= 253
+        && name.bytes().all(|byte| letter(byte) || matches!(byte, b'-' | b'.'))
+        && name.bytes().next().is_some_and(letter)
+        && name.bytes().last().is_some_and(letter);
+    let sealed = kind == "sealed-secret";
+    (fits && (sealed || kind == "secret")).then(|| SecretSpec::Mounted { sealed, name: name.to_owned() })
+}
+
+/// Reads secrets under names, of which `names` are those that may stand there; `none` says why there are none.
+pub(super) fn read_map(
+    node: &Node<'_>,
+    names: Option<&[&str]>,
+    none: &str,
+    path: &str,
+    secrets: &Known,
+    log: &mut Log<'_>,
+) -> BTreeMap<String, Secret> {
+    let shown = format!("`{path}`");
+    let Some(entries) = section::map(node, &shown, log) else {
+        node.hide(log);
+        return BTreeMap::new();
+    };
+    let mut keys = BTreeMap::new();
+    for (key, node) in entries {
+        if let Some(names) = names.filter(|names| !names.contains(&key.text.as_ref())) {
+            let message = format!("unknown key {} in {shown}", quote(&key.text));
+            let expected = if names.is_empty() { none.to_owned() } else { one_of(names) };
+            let near = nearest(&key.text, names.iter().copied());
+            log.add(Draft::new(Code::UnknownKey, key.span, message).expected(expected).nearest(near));
+        }
+        if let Some(secret) = read(node, &key.text, &shown, secrets, log) {
+            keys.insert(key.text.clone().into_owned(), secret);
+        }
+    }
+    keys
+}
+
+/// Reads `{ env: X }`, `{ file: X }`, or `{ secret: NAME }`, of which `key` is the key where it says none.
+pub(super) fn read(
+    node: &Node<'_>,
+    key: &str,
+    shown: &str,
+    secrets: &Known,
+    log: &mut Log<'_>,
+) -> Option<Secret> {
+    let entries = match &node.value {
+        Value::Map(entries) if entries.iter().any(|(key, _)| key.text == "secret") => entries,
+        _ => return here(node, "`{ env: VARIABLE }`, `{ file: PATH }` or `{ secret: NAME }`", shown, log),
+    };
+    let mut key = key.to_owned();
+    let mut named = None;
+    for (part, node) in entries {
+        let shown = format!("{} of a secret in {shown}", quote(&part.text));
+        match part.text.as_ref() {
+            "secret" => named = section::text(node, &shown, log).map(|name| (name, node)),
+            "key" => {
+                let read = section::text(node, &shown, log).map(values::id);
+                key = read.and_then(|read| section::reported(read, node, &shown, log))?;
+            }
+            other => {
+                let known = || fields::fields(SECRET).map(|field| field.key);
+                let draft = Draft::new(Code::UnknownKey, part.span, format!("unknown key {shown}"));
+                node.hide(log);
+                log.add(draft.expected("`secret` and `key`").nearest(nearest(other, known())));
+            }
+        }
+    }
+    let (name, node) = named?;
+    match secrets.get(name) {
+        Some(Some(SecretSpec::Here(secret))) => Some(secret.clone()),
+        Some(Some(SecretSpec::Mounted { .. })) => Some(Secret::Mounted { secret: name.to_owned(), key }),
+        Some(None) => None,
+        None => {
+            let known = || secrets.keys().map(String::as_str);
+            let expected = match secrets.is_empty() {
+                true => "a name of `spec.secrets`, which has none".to_owned(),
+                false => one_of(known()),
+            };
+            let message = format!("secret {} is not defined in `spec.secrets`", quote(name));
+            let draft = Draft::new(Code::UnknownSecret, node.span, message);
+            log.add(draft.expected(expected).nearest(nearest(name, known())));
+            None
+        }
+    }
+}
+
+/// Reads `{ env: X }` or `{ file: X }`.
+fn here(node: &Node<'_>, expected: &str, shown: &str, log: &mut Log<'_>) -> Option<Secret> {
+    if let Value::Refused = node.value {
+        return None;
+    }
+    if let Value::Map(entries) = &node.value
+        && let [(key, value)] = entries.as_slice()
+        && let Some(text) = value.text().filter(|text| !text.trim().is_empty() && !text.contains('\0'))
+    {
+        match key.text.as_ref() {
+            "env" if !text.contains('=') => return Some(Secret::Env(text.to_owned())),
+            "file" => return Some(Secret::File(text.to_owned())),
+            _ => {}
+        }
+    }
+    node.hide(log);
+    let message = format!("a secret in {shown} is not named");
+    log.add(Draft::new(Code::Secret, node.span, message).expected(expected));
+    None
 }
 
 /// A secret's text. It can be neither printed nor serialized; only [`SecretText::expose`] gives it out.

@@ -6,6 +6,8 @@ use crate::{Error, ErrorKind, Result};
 /// The longest path of a store, in bytes: `PATH_MAX` of Linux.
 const PATH_BYTES_MAX: usize = 4096;
 
+/// The path of [`super::STORE_DEFAULT`].
+pub(super) const PATH_DEFAULT: &str = "./ssmd-data/store";
 /// What to write instead.
 const HINT: &str = "write file: and a path, as in file:./ssmd-data/store";
 

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use super::codes::Code;
+use super::fields::is_secret;
 use super::node::{Key, Node, Value};
 use super::problem::{Draft, Log, Span};
-use super::schema::KEYS;
 use super::source::{Source, quote};
 
 /// How deep maps and lists may nest. The deepest place of a document that means something is 6.
@@ -197,16 +197,16 @@ impl<'t> Builder<'t> {
             },
         };
         // A credential that stands twice is one all the same.
-        if refused == KEYS || self.is_in_keys() {
+        if is_secret(&refused) || self.is_in_keys() {
             node.hide(log);
         }
     }
 
-    /// Whether what comes next stands somewhere under `keys`.
+    /// Whether what comes next stands somewhere under a key of secrets.
     fn is_in_keys(&self) -> bool {
-        self.open
-            .iter()
-            .any(|open| matches!(open, Open::Map { key: Pending::Key(Key { text, .. }), .. } if text == KEYS))
+        self.open.iter().any(
+            |open| matches!(open, Open::Map { key: Pending::Key(Key { text, .. }), .. } if is_secret(text)),
+        )
     }
 }
 

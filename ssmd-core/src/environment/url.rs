@@ -10,12 +10,13 @@ const URL_BYTES_MAX: usize = 2048;
 pub(super) enum UrlFault {
     /// It is not an address of the form it must have.
     Form(&'static str),
-    /// It would send market data, or keys, in the open to another machine.
-    Plaintext,
+    /// It would send market data, or keys, in the open to another machine: the scheme.
+    Plaintext(String),
 }
 
-/// Checks `scheme://host[:port][/path][?query]`; `plain` and `secure` are the two schemes that fit.
-pub(super) fn check(text: &str, plain: &str, secure: &str, allow_plaintext: bool) -> Result<(), UrlFault> {
+/// Checks `scheme://host[:port][/path][?query]` with one of these schemes; those in `local` are for this machine
+/// only.
+pub(super) fn check(text: &str, schemes: &[&str], local: &[&str]) -> Result<(), UrlFault> {
     if text.len() > URL_BYTES_MAX {
         return Err(UrlFault::Form("it is longer than 2048 bytes"));
     }
@@ -23,7 +24,7 @@ pub(super) fn check(text: &str, plain: &str, secure: &str, allow_plaintext: bool
         return Err(UrlFault::Form("it holds white space, control or non-ASCII characters"));
     }
     let (scheme, rest) = text.split_once("://").ok_or(UrlFault::Form("it has no scheme"))?;
-    if scheme != plain && scheme != secure {
+    if !schemes.contains(&scheme) {
         return Err(UrlFault::Form("the scheme does not fit"));
     }
     if rest.contains('#') {
@@ -34,8 +35,8 @@ pub(super) fn check(text: &str, plain: &str, secure: &str, allow_plaintext: bool
         return Err(UrlFault::Form("it holds credentials; name them under `keys`"));
     }
     let host = host(authority)?;
-    if scheme == plain && !allow_plaintext && !is_loopback(host) {
-        return Err(UrlFault::Plaintext);
+    if local.contains(&scheme) && !is_loopback(host) {
+        return Err(UrlFault::Plaintext(scheme.to_owned()));
     }
     Ok(())
 }
@@ -87,6 +88,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const WS: &[&str] = &["ws", "wss"];
+
     #[test]
     fn addresses_are_checked() {
         for text in [
@@ -100,11 +103,11 @@ mod tests {
             "wss://[2001:db8::1]/",
             "wss://ws.example.com./",
         ] {
-            assert_eq!(check(text, "ws", "wss", false), Ok(()), "{text}");
+            assert_eq!(check(text, WS, &["ws"]), Ok(()), "{text}");
         }
         for text in ["ws://10.0.0.1", "ws://ws.kraken.com", "ws://127.0.0.1.example.com", "ws://[::2]/"] {
-            assert_eq!(check(text, "ws", "wss", false), Err(UrlFault::Plaintext), "{text}");
-            assert_eq!(check(text, "ws", "wss", true), Ok(()), "{text}");
+            assert_eq!(check(text, WS, &["ws"]), Err(UrlFault::Plaintext("ws".into())), "{text}");
+            assert_eq!(check(text, WS, &[]), Ok(()), "{text}");
         }
         for text in [
             "",
@@ -129,14 +132,14 @@ mod tests {
             "ws://127.0.0.1@evil.com",
             "wss://a\\b",
         ] {
-            assert!(matches!(check(text, "ws", "wss", true), Err(UrlFault::Form(_))), "{text}");
+            assert!(matches!(check(text, WS, &[]), Err(UrlFault::Form(_))), "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn any_text_is_answered(text in "(wss?://)?[\\PC\\[\\]:@/?#.]{0,40}") {
-            let _ = check(&text, "ws", "wss", false);
+            let _ = check(&text, WS, &["ws"]);
         }
     }
 }

@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use ssmd_core::environment::FeedSpec;
 use ssmd_core::record::TradingStatus;
-use ssmd_core::{Channel, Error, ErrorKind, Feed, Limits, Result, Topic, Wanted};
+use ssmd_core::{Feed, Limits, Result};
 
-use crate::http::{Http, HttpOptions};
-use crate::pattern::is_pattern;
+use crate::listing::{self, About, AskListing, Channels};
 use crate::venue::{OpenContext, VenueInfo};
-use crate::ws::{AskUniverse, Liveness, WsFeed, WsOptions};
+use crate::ws::{Liveness, WsFeed, WsOptions};
 
 pub mod universe;
 
@@ -47,7 +46,7 @@ const CONNECTS_WINDOW: Duration = Duration::from_secs(600);
 const HEARTBEAT: &[u8] = br#"{"channel":"heartbeat"}"#;
 
 /// The line of the table of feeds.
-pub const VENUE: VenueInfo = VenueInfo {
+pub static VENUE: VenueInfo = VenueInfo {
     words: channel::WORDS,
     summary: "Kraken spot, WebSocket v2",
     url: URL,
@@ -59,6 +58,7 @@ pub const VENUE: VenueInfo = VenueInfo {
     },
     docs: "https://docs.kraken.com/exchange/api-reference/spot-websocket",
     open,
+    listing: ask_listing,
     decoder: || Box::new(KrakenDecode::new()),
 };
 
@@ -67,7 +67,13 @@ pub const VENUE: VenueInfo = VenueInfo {
 /// # Errors
 /// `Invalid` for a channel, an option, a depth or a symbol that cannot be.
 pub fn open(spec: &FeedSpec, context: &OpenContext) -> Result<Arc<dyn Feed>> {
-    let channels = Channels::check(spec)?;
+    let channels = Channels::new(spec, "BTC/USD", |channel| {
+        Ok(match parse_channel(channel, spec.depth)? {
+            Some(subscribed) if subscribed.has_symbols() => About::Symbols,
+            Some(_) => About::Venue,
+            None => About::Nothing,
+        })
+    })?;
     let protocol = KrakenProtocol::new(spec.url.as_deref().unwrap_or(URL), spec.depth);
     let options = WsOptions {
         name: spec.name.clone(),
@@ -76,66 +82,14 @@ pub fn open(spec: &FeedSpec, context: &OpenContext) -> Result<Arc<dyn Feed>> {
         dial: Arc::clone(&context.dial),
         subscriptions: context.subscriptions.clone(),
     };
-    let universe = ask(spec, context, channels)?;
+    let universe = listing::universe(&VENUE, spec, context, channels)?;
     Ok(Arc::new(WsFeed::new(options, protocol, Arc::new(|| Box::new(KrakenDecode::new())), universe)))
 }
 
-/// The channels of a feed.
-struct Channels {
-    of_symbols: Vec<Channel>,
-    of_venue: Vec<Channel>,
-}
-
-impl Channels {
-    fn check(spec: &FeedSpec) -> Result<Self> {
-        let mut channels = Self { of_symbols: Vec::new(), of_venue: Vec::new() };
-        for channel in &spec.channels {
-            match parse_channel(channel, spec.depth)? {
-                Some(subscribed) if subscribed.has_symbols() => channels.of_symbols.push(channel.clone()),
-                Some(_) => channels.of_venue.push(channel.clone()),
-                None => {}
-            }
-        }
-        if !channels.of_symbols.is_empty() && spec.symbols.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "open feed")
-                .detail("no symbols")
-                .with("feed", &spec.name)
-                .hint("name symbols such as BTC/USD, or `*` for all"));
-        }
-        universe::select(&[], &spec.symbols)?;
-        Ok(channels)
-    }
-
-    fn wanted(&self, pairs: &[universe::Pair], symbols: &[String]) -> Result<Wanted> {
-        let mut wanted = Wanted::product(&self.of_symbols, &universe::select(pairs, symbols)?);
-        let of_venue = self.of_venue.iter().map(|channel| Topic { channel: channel.clone(), symbol: None });
-        wanted.0.extend(of_venue);
-        Ok(wanted)
-    }
-}
-
-/// REST is asked only where a pattern needs it.
-fn ask(spec: &FeedSpec, context: &OpenContext, channels: Channels) -> Result<AskUniverse> {
-    let symbols = spec.symbols.clone();
-    if !symbols.iter().any(|text| is_pattern(text)) {
-        let wanted = channels.wanted(&[], &symbols)?;
-        return Ok(Arc::new(move || Box::pin(std::future::ready(Ok(wanted.clone())))));
-    }
-    let mut options = HttpOptions::new(spec.rest.as_deref().unwrap_or(REST));
-    options.allow_plaintext = spec.allow_plaintext;
-    let http = Http::new(options, &context.tls, Arc::clone(&context.clock))?;
-    let asked = Arc::new((http, channels, symbols));
-    Ok(Arc::new(move || {
-        let asked = Arc::clone(&asked);
-        Box::pin(async move {
-            let (http, channels, symbols) = &*asked;
-            let listing = universe::parse_pairs(&http.get(universe::PAIRS_PATH).await?)?;
-            for (name, why) in &listing.bad {
-                tracing::warn!(feed = "kraken", pair = %name, %why, "a listed pair was left out");
-            }
-            channels.wanted(&listing.pairs, symbols)
-        })
-    }))
+/// Asks REST for all pairs.
+fn ask_listing(spec: &FeedSpec, context: &OpenContext) -> Result<AskListing> {
+    let http = listing::http(spec, context, REST)?;
+    Ok(listing::one_answer(http, universe::PAIRS_PATH, universe::parse_pairs))
 }
 
 /// The venue's status words, of its engine and of its pairs, in one vocabulary.

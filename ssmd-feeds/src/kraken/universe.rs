@@ -1,4 +1,4 @@
-//! What can be traded, as REST `AssetPairs` lists it, and which of it a configuration means. Pure functions.
+//! What can be traded, as REST `AssetPairs` lists it. Pure functions.
 
 use std::collections::BTreeMap;
 
@@ -7,80 +7,35 @@ use serde_json::value::RawValue;
 use ssmd_core::record::{Instrument, TradingStatus};
 use ssmd_core::{Decimal, Error, ErrorKind, Result, Symbol};
 
-use crate::pattern::{is_pattern, matches};
+use crate::listing::{Listed, Listing};
 
 /// Where REST lists the pairs, all in one answer.
 pub const PAIRS_PATH: &str = "/0/public/AssetPairs";
-
-/// One pair.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pair {
-    /// The WebSocket's name: `BTC/USD`.
-    pub symbol: Symbol,
-    /// REST's name: `XXBTZUSD`.
-    pub rest_name: String,
-    /// The short name: `XBTUSD`.
-    pub altname: String,
-    /// Whether it can be traded; a listing of before 2022 says nothing, which means that it can.
-    pub status: TradingStatus,
-    /// What it is.
-    pub instrument: Instrument,
-}
-
-/// A listing.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pairs {
-    /// What could be read, by REST's names.
-    pub pairs: Vec<Pair>,
-    /// Rows that could not be read: REST's name and why. They are no reason to lose the others.
-    pub bad: Vec<(String, String)>,
-}
 
 /// Reads the body of `AssetPairs`.
 ///
 /// # Errors
 /// `Invalid` if it is no listing; `Unavailable` if the venue says so instead (HTTP 200 does not mean success).
-pub fn parse_pairs(body: &[u8]) -> Result<Pairs> {
-    let listing: Listing<'_> = serde_json::from_slice(body)
+pub fn parse_pairs(body: &[u8]) -> Result<Listing> {
+    let answer: Answer<'_> = serde_json::from_slice(body)
         .map_err(|cause| Error::new(ErrorKind::Invalid, "read AssetPairs").because(cause))?;
-    if let Some(words) = listing.error.first() {
+    if let Some(words) = answer.error.first() {
         let passing = words.starts_with("EService") || words.contains("Rate limit");
         let kind = if passing { ErrorKind::Unavailable } else { ErrorKind::Invalid };
         let shown: String = words.chars().take(120).collect();
         return Err(Error::new(kind, "ask AssetPairs").with("answer", shown));
     }
-    let rows = listing.result.ok_or_else(|| {
+    let rows = answer.result.ok_or_else(|| {
         Error::new(ErrorKind::Invalid, "read AssetPairs").detail("neither a result nor an error")
     })?;
-    let mut pairs = Pairs::default();
+    let mut listing = Listing::default();
     for (name, row) in rows {
-        match pair(&name, row) {
-            Ok(pair) => pairs.pairs.push(pair),
-            Err(why) => pairs.bad.push((name, why)),
+        match pair(row) {
+            Ok(pair) => listing.listed.push(pair),
+            Err(why) => listing.bad.push((name, why)),
         }
     }
-    Ok(pairs)
-}
-
-/// The symbols that are meant: those written out as they are, and of the pairs that can be traded all that match
-/// a pattern, in which `*` stands for any text. Sorted, each one once.
-///
-/// # Errors
-/// `Invalid` for a text that can be no symbol.
-pub fn select(pairs: &[Pair], wanted: &[String]) -> Result<Vec<Symbol>> {
-    let mut symbols = Vec::new();
-    for text in wanted {
-        if is_pattern(text) {
-            let meant =
-                pairs.iter().filter(|pair| is_tradable(pair.status) && matches(text, pair.symbol.as_str()));
-            symbols.extend(meant.map(|pair| pair.symbol.clone()));
-        } else {
-            symbols.push(Symbol::new(text)?);
-        }
-    }
-    symbols.sort();
-    symbols.dedup();
-    Ok(symbols)
+    Ok(listing)
 }
 
 /// A pair on which orders can be placed, of whatever kind.
@@ -90,7 +45,7 @@ fn is_tradable(status: TradingStatus) -> bool {
 }
 
 #[derive(Deserialize)]
-struct Listing<'a> {
+struct Answer<'a> {
     #[serde(default)]
     error: Vec<String>,
     #[serde(borrow)]
@@ -99,7 +54,6 @@ struct Listing<'a> {
 
 #[derive(Deserialize)]
 struct Row {
-    altname: String,
     wsname: Option<String>,
     status: Option<String>,
     pair_decimals: Option<u32>,
@@ -109,29 +63,26 @@ struct Row {
     costmin: Option<Decimal>,
 }
 
-fn pair(name: &str, row: &RawValue) -> Result<Pair, String> {
+fn pair(row: &RawValue) -> Result<Listed, String> {
     let row: Row = serde_json::from_str(row.get()).map_err(|error| error.to_string())?;
     let name_of_old = row.wsname.ok_or("it has no name on the WebSocket")?;
     let (base, quote) = name_of_old.split_once('/').ok_or("its WebSocket name is not BASE/QUOTE")?;
     let (base, quote) = (modern(base), modern(quote));
-    let status = row.status.as_deref().map_or(TradingStatus::Online, super::trading_status);
-    Ok(Pair {
-        symbol: Symbol::new(&format!("{base}/{quote}")).map_err(|error| error.to_string())?,
-        rest_name: name.to_owned(),
-        altname: row.altname,
-        status,
-        instrument: Instrument {
-            base: Some(base.to_owned()),
-            quote: Some(quote.to_owned()),
-            status: row.status,
-            price_precision: row.pair_decimals,
-            size_precision: row.lot_decimals,
-            price_increment: row.tick_size,
-            size_increment: None,
-            size_min: row.ordermin,
-            cost_min: row.costmin,
-        },
-    })
+    // A listing of before 2022 says nothing of a status, which means that all can be traded.
+    let tradable = row.status.as_deref().is_none_or(|word| is_tradable(super::trading_status(word)));
+    let symbol = Symbol::new(&format!("{base}/{quote}")).map_err(|error| error.to_string())?;
+    let instrument = Instrument {
+        base: Some(base.to_owned()),
+        quote: Some(quote.to_owned()),
+        status: row.status,
+        price_precision: row.pair_decimals,
+        size_precision: row.lot_decimals,
+        price_increment: row.tick_size,
+        size_increment: None,
+        size_min: row.ordermin,
+        cost_min: row.costmin,
+    };
+    Ok(Listed::new(symbol, tradable, instrument))
 }
 
 /// REST still uses the codes of the first WebSocket; the second one refuses them.
@@ -145,6 +96,8 @@ fn modern(code: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use ssmd_core::Timestamp;
+
     use super::*;
 
     const BODY: &[u8] = br#"{"error":[],"result":{
@@ -159,9 +112,9 @@ mod tests {
         "BAD":17}}"#;
 
     fn names(wanted: &[&str]) -> Vec<String> {
-        let pairs = parse_pairs(BODY).unwrap();
         let wanted: Vec<_> = wanted.iter().map(|text| (*text).to_owned()).collect();
-        select(&pairs.pairs, &wanted).unwrap().iter().map(ToString::to_string).collect()
+        let meant = parse_pairs(BODY).unwrap().select(&wanted, &Default::default(), Timestamp::from_nanos(0));
+        meant.unwrap().iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -171,8 +124,7 @@ mod tests {
             pairs.bad.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
             ["BAD", "DARK.d", "ODD"]
         );
-        let bitcoin = pairs.pairs.iter().find(|pair| pair.altname == "XBTUSD").unwrap();
-        assert_eq!(bitcoin.symbol.as_str(), "BTC/USD");
+        let bitcoin = pairs.listed.iter().find(|pair| pair.symbol.as_str() == "BTC/USD").unwrap();
         assert_eq!(bitcoin.instrument.price_increment.unwrap().to_string(), "0.1");
     }
 
@@ -182,7 +134,6 @@ mod tests {
         assert_eq!(names(&["*/USD"]), ["BTC/USD", "DOGE/USD"]);
         assert_eq!(names(&["BTC/*", "B*C/*D", "OLD/USD", "BTC/USD"]), ["BTC/USD", "OLD/USD"]);
         assert_eq!(names(&["X*"]), [""; 0]);
-        assert!(select(&[], &[String::new()]).is_err());
     }
 
     #[test]

@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::environment::FeedSpec;
-use ssmd_core::{Channel, Error, ErrorKind, Feed, Limits, Result, Topic, Wanted};
+use ssmd_core::{Feed, Limits, Result};
 
-use crate::http::{Http, HttpOptions};
-use crate::pattern::is_pattern;
+use crate::listing::{self, About, AskListing, Channels};
 use crate::venue::{OpenContext, VenueInfo};
-use crate::ws::{AskUniverse, Liveness, WsFeed, WsOptions};
+use crate::ws::{Liveness, WsFeed, WsOptions};
 
 pub mod universe;
 
@@ -41,7 +40,7 @@ const CONNECTS: u32 = 150;
 const CONNECTS_WINDOW: Duration = Duration::from_secs(600);
 
 /// The line of the table of feeds.
-pub const VENUE: VenueInfo = VenueInfo {
+pub static VENUE: VenueInfo = VenueInfo {
     words: channel::WORDS,
     summary: "Kraken futures, WebSocket v1",
     url: URL,
@@ -53,6 +52,7 @@ pub const VENUE: VenueInfo = VenueInfo {
     },
     docs: "https://docs.kraken.com/api/docs/guides/futures-websockets",
     open,
+    listing: ask_listing,
     decoder: || Box::new(KrakenFuturesDecode::new()),
 };
 
@@ -61,7 +61,10 @@ pub const VENUE: VenueInfo = VenueInfo {
 /// # Errors
 /// `Invalid` for a channel, an option or a symbol that cannot be.
 pub fn open(spec: &FeedSpec, context: &OpenContext) -> Result<Arc<dyn Feed>> {
-    let channels = Channels::check(spec)?;
+    universe::check(&spec.symbols)?;
+    let channels = Channels::new(spec, "PF_XBTUSD", |channel| {
+        Ok(if parse_channel(channel)?.has_products() { About::Symbols } else { About::Venue })
+    })?;
     let protocol = KrakenFuturesProtocol::new(spec.url.as_deref().unwrap_or(URL));
     let options = WsOptions {
         name: spec.name.clone(),
@@ -70,63 +73,12 @@ pub fn open(spec: &FeedSpec, context: &OpenContext) -> Result<Arc<dyn Feed>> {
         dial: Arc::clone(&context.dial),
         subscriptions: context.subscriptions.clone(),
     };
-    let universe = ask(spec, context, channels)?;
+    let universe = listing::universe(&VENUE, spec, context, channels)?;
     Ok(Arc::new(WsFeed::new(options, protocol, Arc::new(|| Box::new(KrakenFuturesDecode::new())), universe)))
 }
 
-/// The channels of a feed.
-struct Channels {
-    of_products: Vec<Channel>,
-    of_venue: Vec<Channel>,
-}
-
-impl Channels {
-    fn check(spec: &FeedSpec) -> Result<Self> {
-        let mut channels = Self { of_products: Vec::new(), of_venue: Vec::new() };
-        for channel in &spec.channels {
-            match parse_channel(channel)?.has_products() {
-                true => channels.of_products.push(channel.clone()),
-                false => channels.of_venue.push(channel.clone()),
-            }
-        }
-        if !channels.of_products.is_empty() && spec.symbols.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "open feed")
-                .detail("no symbols")
-                .with("feed", &spec.name)
-                .hint("name products such as PF_XBTUSD, or `*` for all"));
-        }
-        universe::select(&[], &spec.symbols)?;
-        Ok(channels)
-    }
-
-    fn wanted(&self, products: &[universe::Product], symbols: &[String]) -> Result<Wanted> {
-        let mut wanted = Wanted::product(&self.of_products, &universe::select(products, symbols)?);
-        let of_venue = self.of_venue.iter().map(|channel| Topic { channel: channel.clone(), symbol: None });
-        wanted.0.extend(of_venue);
-        Ok(wanted)
-    }
-}
-
-/// REST is asked only where a pattern needs it.
-fn ask(spec: &FeedSpec, context: &OpenContext, channels: Channels) -> Result<AskUniverse> {
-    let symbols = spec.symbols.clone();
-    if !symbols.iter().any(|text| is_pattern(text)) {
-        let wanted = channels.wanted(&[], &symbols)?;
-        return Ok(Arc::new(move || Box::pin(std::future::ready(Ok(wanted.clone())))));
-    }
-    let mut options = HttpOptions::new(spec.rest.as_deref().unwrap_or(REST));
-    options.allow_plaintext = spec.allow_plaintext;
-    let http = Http::new(options, &context.tls, Arc::clone(&context.clock))?;
-    let asked = Arc::new((http, channels, symbols));
-    Ok(Arc::new(move || {
-        let asked = Arc::clone(&asked);
-        Box::pin(async move {
-            let (http, channels, symbols) = &*asked;
-            let listing = universe::parse_instruments(&http.get(universe::INSTRUMENTS_PATH).await?)?;
-            for (name, why) in &listing.bad {
-                tracing::warn!(feed = "kraken-futures", product = %name, %why, "a listed product was left out");
-            }
-            channels.wanted(&listing.products, symbols)
-        })
-    }))
+/// Asks REST for all instruments.
+fn ask_listing(spec: &FeedSpec, context: &OpenContext) -> Result<AskListing> {
+    let http = listing::http(spec, context, REST)?;
+    Ok(listing::one_answer(http, universe::INSTRUMENTS_PATH, universe::parse_instruments))
 }

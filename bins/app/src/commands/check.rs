@@ -58,8 +58,13 @@ fn describe(environment: &Environment, out: &mut Out) -> Result<(), crate::outpu
             if feed.symbols.len() == 1 { "" } else { "s" },
         ))?;
     }
-    let JournalSpec::Local = environment.journal;
-    out.line("✓ journal: the local log")?;
+    match &environment.journal {
+        JournalSpec::Local => out.line("✓ journal: the local log")?,
+        JournalSpec::JetStream(nats) => out.line(format_args!(
+            "✓ journal: NATS JetStream, {} h on {} server(s)",
+            nats.retention_hours, nats.replicas
+        ))?,
+    }
     let StoreSpec::File(path) = &environment.store;
     out.line(format_args!("✓ store: the folder {path}"))?;
     out.line(format_args!("environment {} is valid", environment.name))

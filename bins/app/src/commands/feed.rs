@@ -34,7 +34,7 @@ fn list(which: &Which, json: bool) -> Outcome {
     };
     let mut out = Out::new();
     match (&resolved, json) {
-        (None, true) => out.json(&VENUES.iter().map(describe).collect::<Vec<_>>())?,
+        (None, true) => out.json(&VENUES.iter().copied().map(describe).collect::<Vec<_>>())?,
         (None, false) => venues(&mut out)?,
         (Some(resolved), true) => {
             let names = resolved.environment.feeds.iter().map(|feed| feed.name.as_str());

@@ -20,10 +20,11 @@ use crate::output::Stopped;
 /// Reads the environment that is named, or the one of this folder, or gives the built-in one where there is none.
 ///
 /// # Errors
-/// Every problem of the document at once; `NotFound` for a file that is not there.
+/// Every problem of the document at once, also all that it asks for and is not built yet; `NotFound` for a file
+/// that is not there.
 pub(crate) fn load(word: Option<&Path>) -> Result<Environment, Stopped> {
     match find(word)? {
-        Some(path) => Ok(read(&path)?.environment),
+        Some(path) => Ok(read(&path)?.checked().to_start()?),
         None => Ok(Environment::builtin(&ssmd_feeds::kraken::WORDS)?),
     }
 }

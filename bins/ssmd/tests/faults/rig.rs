@@ -89,14 +89,11 @@ pub(crate) async fn record(plan: &Plan) -> Recorded {
 async fn capture(plan: &Plan, url: String, folder: &Path, clock: &Arc<dyn Clock>) -> FeedName {
     let name: FeedName = "kraken".parse().unwrap();
     let spec = FeedSpec {
-        name: name.clone(),
         url: Some(url),
-        rest: None,
         channels: ["book", "trade", "ticker"].map(|channel| channel.parse().unwrap()).to_vec(),
         symbols: plan.symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
         depth: Some(plan.depth),
-        allow_plaintext: false,
-        keys: BTreeMap::new(),
+        ..FeedSpec::new(name.clone())
     };
     let tls = ssmd_feeds::tls::client_config(None).unwrap();
     let subscriptions = Subscriptions::default();
