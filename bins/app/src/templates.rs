@@ -31,7 +31,7 @@ pub(crate) const TEMPLATES: &[Template] = &[
     },
     Template {
         name: "full",
-        summary: "every venue that needs no account, every section",
+        summary: "every venue that needs no account, with comments",
         text: include_str!("templates/full.yaml"),
     },
 ];

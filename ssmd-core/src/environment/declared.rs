@@ -200,9 +200,9 @@ fn place(at: usize, sources: &Sources) -> Place {
 fn add_defaults(declared: &mut Declared, section: &str) {
     let DeclaredValue::Map(entries) = &mut declared.value else { return };
     for field in FIELDS.iter().filter(|field| field.section == section) {
-        let Some(default) = field.default.filter(|default| *default != "none") else { continue };
+        let Some(default) = field.default.filter(|default| !default.starts_with("none")) else { continue };
         if entries.iter().all(|(key, _)| key != field.key) {
-            let text = default.trim_matches('`').to_owned();
+            let text = literal(default).unwrap_or(default).to_owned();
             let value = DeclaredValue::Scalar { text, is_text: true };
             entries.push((field.key.to_owned(), Declared { value, place: None }));
         }
@@ -211,6 +211,12 @@ fn add_defaults(declared: &mut Declared, section: &str) {
         let inner = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
         add_defaults(value, known_section(&inner, section));
     }
+}
+
+/// A default that is a value, and no words about one.
+fn literal(default: &str) -> Option<&str> {
+    let value = default.strip_prefix('`')?.strip_suffix('`')?;
+    (!value.contains('`')).then_some(value)
 }
 
 /// The section's name in the table, where it may stand for any key: `spec.feeds.<feed>`.

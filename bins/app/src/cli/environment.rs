@@ -56,7 +56,7 @@ Examples:
 const INIT: &str = "\
 Examples:
   ssmd init                      env.yaml: two symbols of Kraken
-  ssmd init --template full      every key, with comments";
+  ssmd init --template full      all of Kraken, with comments";
 
 const FEED_ADD: &str = "\
 Examples:

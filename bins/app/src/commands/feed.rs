@@ -63,11 +63,11 @@ fn declared(resolved: &Resolved, feed: &str) -> serde_json::Value {
     let section = section(resolved, feed).map(|(_, section)| section);
     let settings = section.map(|section| section.settings()).unwrap_or_default();
     let spec = resolved.environment.feeds.iter().find(|spec| spec.name.as_str() == feed);
-    let values: serde_json::Map<String, serde_json::Value> = settings
+    let values: Vec<_> = settings
         .into_iter()
         .map(|setting| {
             let from = origin(setting.place, resolved);
-            (setting.path, serde_json::json!({ "value": setting.value, "from": from }))
+            serde_json::json!({ "path": setting.path, "value": setting.value, "from": from })
         })
         .collect();
     serde_json::json!({
@@ -125,10 +125,10 @@ fn add(args: &FeedAdd) -> Outcome {
             return Ok(wish);
         }
         let words = ssmd_feeds::vocabulary();
-        // What does not exist is told by the check of the new document, with the names that do.
+        // A feed that does not exist is told by the check of the new document, with the names that do.
         let start = words.feed(feed).map(|words| words.starter);
         let or_start = |given: &[String], start: Option<&[&str]>| match given {
-            [] => start.unwrap_or_default().iter().map(|&word| word.to_owned()).collect(),
+            [] => start.unwrap_or(&["*"]).iter().map(|&word| word.to_owned()).collect(),
             given => given.to_vec(),
         };
         let channels = or_start(channels, start.map(|start| start.channels));

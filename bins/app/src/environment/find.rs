@@ -32,7 +32,7 @@ pub(crate) struct Listed {
 /// folder.
 ///
 /// # Errors
-/// `NotFound` for a name that no document has, `Conflict` for one that several have.
+/// `NotFound` for a name that no document has, `Invalid` for one that several have.
 pub(crate) fn find(word: Option<&Path>) -> Result<Option<PathBuf>> {
     let older = || std::env::var_os(OLDER_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
     match word.map(Path::to_owned).or_else(older) {
@@ -52,7 +52,7 @@ fn of_word(word: &Path) -> Result<PathBuf> {
         [] => Err(Error::new(ErrorKind::NotFound, OPERATION).with("name", name).hint(format!(
             "`ssmd env list` shows those in {FIRST} and {FOLDER}/; `ssmd env create {name}` makes it"
         ))),
-        [first, second, ..] => Err(Error::new(ErrorKind::Conflict, OPERATION)
+        [first, second, ..] => Err(Error::new(ErrorKind::Invalid, OPERATION)
             .detail("two documents have this name")
             .with("name", name)
             .with("first", first.path.display())

@@ -209,7 +209,7 @@ fn lines(text: &str) -> Vec<Value> {
 }
 
 /// The paths of all fields, as `feeds[].frames`; an array at the top is its elements.
-fn fields(at: &str, value: &Value, found: &mut BTreeSet<String>) {
+pub(crate) fn fields(at: &str, value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
@@ -231,7 +231,7 @@ fn fields(at: &str, value: &Value, found: &mut BTreeSet<String>) {
 
 /// The fields that a section's table names in its first column: those that are always there, and the others, which
 /// a row calls optional.
-fn documented(docs: &str, section: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+pub(crate) fn documented(docs: &str, section: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let heading = format!("### {section}\n");
     let from = docs.find(&heading).unwrap_or_else(|| panic!("docs/cli.md has no section {section}"));
     let text = &docs[from + heading.len()..];

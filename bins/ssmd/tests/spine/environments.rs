@@ -1,12 +1,13 @@
 //! Environments, feeds and symbols from the command line, in a folder and with a home of their own.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-use crate::cli::{golden, quoted};
+use crate::cli::{documented, fields, golden, quoted};
 use crate::rig::{PATIENCE, ssmd};
 
 /// A working directory, and a home beside it.
@@ -133,7 +134,15 @@ fn a_first_environment_is_made_chosen_and_edited() {
         "symbol remove BTC/USD ETH/USD --feed kraken",
         "feed list -c dev",
         "feed show kraken",
+        "symbol map SOL/USD SOLUSD --feed kraken",
+        "symbol map SOL/USD SOLUSD --feed kraken",
+        "symbol map ADA/USD ADAUSD --feed kraken",
+        "symbol add ADA/USD --feed kraken --internal SOLUSD",
         "symbol validate",
+        "feed disable kraken-futures",
+        "feed disable kraken-futures",
+        "feed list -c dev",
+        "feed enable kraken-futures",
         "feed remove kraken ETH/USD",
         "feed remove kraken",
         "feed remove kraken-futures",
@@ -247,6 +256,36 @@ fn what_decides_which_environment_is_meant() {
     // Two of one name: neither is guessed.
     place.write("env.yaml", &COMMENTED.replace("name: prod", "name: beta"));
     assert_eq!(place.code(&["env", "show", "beta"]), 1);
+}
+
+#[test]
+fn every_field_that_is_printed_is_documented() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
+    let Ok(docs) = std::fs::read_to_string(docs) else { return println!("no docs beside this crate") };
+    let place = Place::new();
+    place.write("environments/prod.yaml", COMMENTED);
+    place.write("environments/staging.yaml", DERIVED);
+    for (section, arguments) in [
+        ("An environment", "env list --json"),
+        ("An environment's values", "env show staging --json"),
+        ("A difference", "env diff prod staging --json"),
+        ("A promotion", "env promote staging --to prod --json"),
+        ("A feed of an environment", "feed list -c prod --json"),
+        ("A feed of an environment", "feed show kraken -c prod --json"),
+        ("An edit", "symbol add SOL/USD --feed kraken -c prod --json"),
+        ("A symbol", "symbol list -c prod --json"),
+        ("Checked symbols", "symbol validate -c prod --json"),
+    ] {
+        let value = place.json(&arguments.split(' ').collect::<Vec<_>>());
+        let mut printed = BTreeSet::new();
+        fields("", &value, &mut printed);
+        let (needed, optional) = documented(&docs, section);
+        let unknown: Vec<_> =
+            printed.iter().filter(|&field| !needed.contains(field) && !optional.contains(field)).collect();
+        let absent: Vec<_> = needed.difference(&printed).collect();
+        assert!(unknown.is_empty(), "{arguments}: not in docs/cli.md: {unknown:?}");
+        assert!(absent.is_empty(), "{arguments}: in docs/cli.md, but not printed: {absent:?}");
+    }
 }
 
 /// How many edits are killed. Each takes a few milliseconds.

@@ -50,7 +50,8 @@ impl<'t> Patches<'t> {
             Shape::Scalar { style: ScalarStyle::Literal | ScalarStyle::Folded, .. } => {
                 return Err(unsupported("text after `|` or `>` is not edited"));
             }
-            Shape::Scalar { style, .. } => *style,
+            // The quotes of a text say nothing about what stands in a map.
+            Shape::Scalar { style, .. } if matches!(value, Value::Text(_)) => *style,
             _ => ScalarStyle::Plain,
         };
         let written = flow(value, style);

@@ -91,7 +91,10 @@ fn is_plain(text: &str) -> bool {
         Some(
             c.is_alphanumeric() && c.is_ascii()
                 || matches!(c, '_' | '-' | '.' | '/')
-                || c == ':' && rest.peek().is_some_and(|next| next.is_ascii_alphanumeric() || *next == '/'),
+                || c == ':'
+                    && rest
+                        .peek()
+                        .is_some_and(|next| next.is_ascii_alphanumeric() || matches!(next, '/' | '.')),
         )
     })
     .all(|allowed| allowed);

@@ -130,9 +130,11 @@ fn create(args: &Create) -> Outcome {
     let mut out = Out::new();
     out.line(format_args!("wrote {}", path.display()))?;
     out.line("\nnext:")?;
-    out.line(format_args!("  ssmd env show {name:<20} what it declares"))?;
-    out.line(format_args!("  ssmd env use {name:<21} use it in this folder"))?;
-    out.line(format_args!("  ssmd up -c {name:<23} record it"))?;
+    for (command, what) in
+        [("env show", "what it declares"), ("env use", "use it in this folder"), ("up -c", "record it")]
+    {
+        out.line(format_args!("  {:<38} {what}", format!("ssmd {command} {name}")))?;
+    }
     out.flush()?;
     Ok(Exit::Ok)
 }
