@@ -48,6 +48,16 @@ Ctrl-C (SIGTERM, SIGHUP) stops in order: sockets close, what was heard is
 sealed and archived. A second one ends at once; the next start archives the
 rest.";
 
+const CHECK: &str = "\
+Examples:
+  ssmd check environment.yaml             what it declares, or all that is wrong
+  ssmd check environment.yaml --online    and whether symbols, store and secrets
+                                          are there
+  ssmd explain E0203                      what a problem means
+
+✓ is right, ✗ is wrong, ○ is right and not carried out: not enabled, or not
+built yet, which nothing starts with.";
+
 const TAIL: &str = "\
 A record's subject is ENVIRONMENT.FEED.record.TYPE.SYMBOL. In a filter `*`
 stands for one part and `>` for all that follow; `/` in a symbol is ~2F.
@@ -106,7 +116,10 @@ pub enum Command {
     /// Make a first environment here: env.yaml. Asks nothing, overwrites nothing.
     Init(Init),
     /// Validate an environment document; says everything that is wrong at once.
+    #[command(after_help = CHECK)]
     Check(Check),
+    /// Say what a problem's code means, with an example of how it is wrong and how it is right.
+    Explain(Explain),
     /// Work with environments: make, choose, show, compare, promote.
     #[command(subcommand)]
     Env(EnvCommand),
@@ -254,7 +267,20 @@ pub struct Check {
     /// The same, as other commands spell it.
     #[command(flatten)]
     pub which: Which,
-    /// Print problems as one JSON object.
+    /// Also ask the world: whether venues list the symbols, the store can be written, secrets are there.
+    #[arg(long)]
+    pub online: bool,
+    /// Print the answer as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ssmd explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The code, as in E0101; without it all are listed.
+    pub code: Option<String>,
+    /// Print a JSON object, or an array of all.
     #[arg(long)]
     pub json: bool,
 }
@@ -490,7 +516,7 @@ pub struct Import {
 /// `ssmd bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Only these rows: decode, receive, durable, archive, restart, memory.
+    /// Only these rows: decode, environment, receive, durable, archive, restart, memory.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Where to make the folder to measure in, on a real disk; without it ./target if there is one, else here.

@@ -18,6 +18,7 @@ mod environment;
 mod folder;
 mod http;
 mod logs;
+mod online;
 mod output;
 mod progress;
 mod simulated;

@@ -22,7 +22,6 @@ pub(super) fn transport(spec: &Section<'_, '_>, secrets: &Known, log: &mut Log<'
     }
     let Some(section) = spec.section("transport", log) else { return TransportSpec::Memory };
     for kind in ["nats", "mqtt"] {
-        section.exclude(kind, "type", log);
         section.exclude("url", kind, log);
         section.exclude("stream", kind, log);
     }
@@ -30,26 +29,28 @@ pub(super) fn transport(spec: &Section<'_, '_>, secrets: &Known, log: &mut Log<'
         section.require("url", "type", log);
         section.require("stream", "type", log);
     }
-    match one(&section, TRANSPORT, &["nats", "mqtt", "type"], log) {
-        Some("nats") => section.section("nats", log).map(|nats| TransportSpec::Nats {
-            url: nats.address("url", &[], log),
-            stream: nats.id("stream", log),
-            credentials: credentials(&nats, secrets, log),
-        }),
-        Some("mqtt") => section.section("mqtt", log).map(|mqtt| TransportSpec::Mqtt {
-            url: mqtt.address("url", &[], log).unwrap_or_default(),
-            qos: mqtt.whole("qos", log).unwrap_or(0),
-            credentials: credentials(&mqtt, secrets, log),
-        }),
-        Some(_) => flat(&section, log),
-        None => None,
-    }
-    .unwrap_or_default()
+    // Both are read, so that what is wrong in either is told even where only one can hold.
+    let nats = section.section("nats", log).map(|nats| TransportSpec::Nats {
+        url: nats.address("url", &[], log),
+        stream: nats.id("stream", log),
+        credentials: credentials(&nats, secrets, log),
+    });
+    let mqtt = section.section("mqtt", log).map(|mqtt| TransportSpec::Mqtt {
+        url: mqtt.address("url", &[], log).unwrap_or_default(),
+        qos: mqtt.whole("qos", log).unwrap_or(0),
+        credentials: credentials(&mqtt, secrets, log),
+    });
+    let flat = flat(&section, log);
+    one(&section, TRANSPORT, &["nats", "mqtt", "type"], log);
+    nats.or(mqtt).or(flat).unwrap_or_default()
 }
 
 /// `{ type: nats, url: … }`.
 fn flat(section: &Section<'_, '_>, log: &mut Log<'_>) -> Option<TransportSpec> {
     let kind = section.word("type", log);
+    if !section.has("type") {
+        return None;
+    }
     let schemes = match kind {
         Some("mqtt") => &["mqtts", "mqtt"][..],
         _ => &["nats", "tls", "ws", "wss"],
@@ -79,7 +80,7 @@ pub(super) fn journal(spec: &Section<'_, '_>, secrets: &Known, log: &mut Log<'_>
         return JournalSpec::Local;
     }
     let nats = spec.section("journal", log).and_then(|section| {
-        one(&section, JOURNAL, &["nats"], log)?;
+        one(&section, JOURNAL, &["nats"], log);
         section.section("nats", log)
     });
     nats.map_or(JournalSpec::Local, |nats| JournalSpec::JetStream(jetstream(&nats, secrets, log)))
@@ -102,45 +103,31 @@ pub(super) fn cache(spec: &Section<'_, '_>, secrets: &Known, log: &mut Log<'_>) 
         return CacheSpec::Memory;
     }
     let Some(section) = spec.section("cache", log) else { return CacheSpec::Memory };
-    match one(&section, CACHE, &["redis", "nats"], log) {
-        Some("redis") => section.section("redis", log).map(|redis| CacheSpec::Redis {
-            url: redis.address("url", &[], log),
-            credentials: credentials(&redis, secrets, log),
-        }),
-        Some(_) => section.section("nats", log).map(|nats| CacheSpec::Nats {
-            url: nats.address("url", &[], log),
-            bucket: nats.id("bucket", log),
-            credentials: credentials(&nats, secrets, log),
-        }),
-        None => None,
-    }
-    .unwrap_or_default()
+    let redis = section.section("redis", log).map(|redis| CacheSpec::Redis {
+        url: redis.address("url", &[], log),
+        credentials: credentials(&redis, secrets, log),
+    });
+    let nats = section.section("nats", log).map(|nats| CacheSpec::Nats {
+        url: nats.address("url", &[], log),
+        bucket: nats.id("bucket", log),
+        credentials: credentials(&nats, secrets, log),
+    });
+    one(&section, CACHE, &["redis", "nats"], log);
+    redis.or(nats).unwrap_or_default()
 }
 
-/// The one key of these that stands there: none chooses nothing, and two choose nothing either.
-fn one(
-    section: &Section<'_, '_>,
-    of: &'static str,
-    keys: &[&'static str],
-    log: &mut Log<'_>,
-) -> Option<&'static str> {
+/// Reports what chooses no backend: none of these keys, or more than one.
+fn one(section: &Section<'_, '_>, of: &'static str, keys: &[&'static str], log: &mut Log<'_>) {
     let found: Vec<_> = keys.iter().copied().filter(|key| section.has(key)).collect();
-    match found[..] {
-        [only] => Some(only),
-        [] => {
-            // Keys that are unknown are a problem already, and the likely reason.
-            let known = |key: &str| fields::fields(of).any(|field| field.key == key);
-            if section.is_empty() || section.keys().all(known) {
-                let expected = one_of(keys.iter().map(|key| format!("{{ {key}: … }}")));
-                let message = "no backend is chosen";
-                log.add(Draft::new(Code::Backend, section.span(), message).expected(expected));
-            }
-            None
-        }
-        [first, second, ..] => {
-            section.exclude(second, first, log);
-            None
-        }
+    if let [first, second, ..] = found[..] {
+        section.exclude(second, first, log);
+    }
+    // Keys that are unknown are a problem already, and the likely reason.
+    let known = |key: &str| fields::fields(of).any(|field| field.key == key);
+    if found.is_empty() && section.keys().all(known) {
+        let expected = one_of(keys.iter().map(|key| format!("{{ {key}: … }}")));
+        let message = "no backend is chosen";
+        log.add(Draft::new(Code::Backend, section.span(), message).expected(expected));
     }
 }
 

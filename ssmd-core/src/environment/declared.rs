@@ -13,7 +13,7 @@ pub struct Declared {
     /// The value.
     pub value: DeclaredValue,
     /// Where it stands; `None` for a default, which stands nowhere.
-    pub place: Option<Place>,
+    pub place: Option<SourceLine>,
 }
 
 /// A value.
@@ -34,7 +34,7 @@ pub enum DeclaredValue {
 
 /// Where a value stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceLine {
     /// The document's number in [`Resolved::documents`](super::Resolved).
     pub document: usize,
     /// The line, from 1.
@@ -49,7 +49,7 @@ pub struct Setting {
     /// The value on one line, as a document could have it.
     pub value: String,
     /// Where it stands; `None` for a default.
-    pub place: Option<Place>,
+    pub place: Option<SourceLine>,
 }
 
 impl Declared {
@@ -191,9 +191,9 @@ fn convert(node: &Node<'_>, sources: &Sources) -> Declared {
     Declared { value, place: Some(place(node.span.start, sources)) }
 }
 
-fn place(at: usize, sources: &Sources) -> Place {
+fn place(at: usize, sources: &Sources) -> SourceLine {
     let (source, base) = sources.of(at);
-    Place { document: sources.number(at), line: source.line(at - base) }
+    SourceLine { document: sources.number(at), line: source.line(at - base) }
 }
 
 /// Adds what holds where a section says nothing, as the table of fields has it.

@@ -68,9 +68,7 @@ impl Resolved {
         let complete = faults.is_empty();
         faults.into_iter().for_each(|fault| log.add(fault));
         // What could not be read says nothing, so nothing can be missing in what it makes.
-        let roots = complete.then(|| roots(&sources, &mut log)).flatten();
-        let Some(root) = roots.and_then(|roots| roots.into_iter().reduce(|top, base| merge_root(top, base)))
-        else {
+        let Some(root) = complete.then(|| root(&sources, &mut log)).flatten() else {
             return Err(log.finish().0);
         };
         match read::root(&root, words, &mut log) {
@@ -96,7 +94,7 @@ pub(super) fn alone(_: &str, _: &Document) -> Result<Document> {
 }
 
 /// Every document that makes the environment, or why there is one that cannot be had.
-fn gather(first: Document, find: &mut Find<'_>) -> (Sources, Vec<Draft>) {
+pub(super) fn gather(first: Document, find: &mut Find<'_>) -> (Sources, Vec<Draft>) {
     let mut sources = Sources::default();
     let mut seen: Vec<Document> = Vec::new();
     let mut next = first;
@@ -144,15 +142,17 @@ fn reference(sources: &Sources, number: usize) -> Option<(String, Span)> {
     Some((node.text()?.to_owned(), node.span))
 }
 
-/// The trees of all documents; `None` if one of them cannot be read.
-fn roots<'s>(sources: &'s Sources, log: &mut Log<'_>) -> Option<Vec<Node<'s>>> {
+/// The one tree of all documents; `None` if one of them cannot be read.
+pub(super) fn root<'s>(sources: &'s Sources, log: &mut Log<'_>) -> Option<Node<'s>> {
     let parse = |number| {
         let (source, base) = sources.get(number);
         tree::parse(source, base, log)
     };
     // Each is parsed before one missing makes the whole `None`.
     let roots: Vec<_> = (0..sources.count()).map(parse).collect();
-    roots.into_iter().collect()
+    let roots: Option<Vec<_>> = roots.into_iter().collect();
+    // From the bottom up: a chain reads as if the last but one had been written whole.
+    roots?.into_iter().rev().reduce(|base, top| merge_root(top, base))
 }
 
 /// One tree of two, without what belongs to a document alone.

@@ -17,7 +17,9 @@ mod edit;
 mod extend;
 mod feed;
 mod fields;
+mod json_schema;
 mod node;
+mod place;
 mod problem;
 mod read;
 mod schedule;
@@ -40,10 +42,12 @@ use std::time::Duration;
 
 pub use codes::{CODES, Code, Explanation};
 pub use compare::{Change, compare};
-pub use declared::{Declared, DeclaredValue, Place, Setting};
+pub use declared::{Declared, DeclaredValue, Setting, SourceLine};
 pub use edit::{Edit, Step, Value, document_name, edit};
 pub use extend::{Document, EXTENDS_MAX, Find, Resolved};
 pub use fields::{FIELDS, LATER, Later};
+pub use json_schema::json_schema;
+pub use place::{Finding, Place};
 pub use problem::{PROBLEMS_MAX, Problem, Problems, Span};
 pub use schema::{Field, Type};
 pub use secret::{Secret, SecretText};
@@ -54,7 +58,7 @@ pub use spec::{
     SymbolsSpec, TimeOfDay, TransportSpec, Window,
 };
 pub use tree::NESTING_MAX;
-pub use vocabulary::{ChannelWords, FeedWords, OptionWords, Starter, Vocabulary};
+pub use vocabulary::{ChannelWords, FeedWords, OptionWords, Starter, Vocabulary, nearest};
 
 use crate::{Channel, Decimal, EnvironmentName, Error, ErrorKind, FeedName, Result, Symbol};
 

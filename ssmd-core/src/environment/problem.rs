@@ -204,6 +204,13 @@ impl Problems {
     }
 }
 
+impl Problem {
+    /// It in one line, for a list: what is wrong, where, and its code.
+    pub fn line(&self) -> String {
+        format!("{} (line {}, {})", self.message, self.line, self.code)
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.problems {

@@ -178,8 +178,7 @@ impl<'n, 't> Section<'n, 't> {
     fn number<T>(&self, key: &str, log: &mut Log<'_>, read: impl Fn(&str) -> Read<T>) -> Option<T> {
         let node = self.value(key)?;
         let shown = self.shown(key);
-        let is_number = |text: &&str| text.starts_with(|c: char| c.is_ascii_digit());
-        let text = node.plain().filter(is_number).or_else(|| node.text());
+        let text = node.plain().filter(|_| node.what() == "a number").or_else(|| node.text());
         let expected = self.kind(key)?.to_string();
         let text = text.or_else(|| wrong_type(node, &shown, &expected, log))?;
         reported(read(text), node, &shown, log)

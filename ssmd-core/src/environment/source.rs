@@ -165,7 +165,7 @@ fn encoding_fault(bytes: &[u8]) -> Option<Draft> {
 }
 
 /// Text with what would move a terminal's cursor, or turn its direction, replaced character by character.
-fn clean(text: &str) -> impl Iterator<Item = char> {
+pub(super) fn clean(text: &str) -> impl Iterator<Item = char> {
     text.chars().map(|found| match found {
         '\t' => '→',
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => {

@@ -1,7 +1,6 @@
 //! Which symbols a feed, or a share of it, means: a list of them, or what of the venue's universe is wanted.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use super::codes::Code;
 use super::fields::{self, FILTER, SYMBOL, SYMBOLS};
@@ -12,7 +11,10 @@ use super::source::quote;
 use super::spec::{SymbolDepth, SymbolDetail, SymbolsSpec};
 use super::vocabulary::{FeedWords, one_of};
 use super::{SymbolFilters, values};
-use crate::{Decimal, Symbol};
+use crate::Symbol;
+
+/// More levels than any venue has.
+const DEPTH_MAX: u64 = 100_000;
 
 /// Reads what stands under the key `symbols`, which is called `path`.
 pub(super) fn read(
@@ -37,7 +39,7 @@ pub(super) fn read(
 
 fn filters(section: &Section<'_, '_>, log: &mut Log<'_>) -> SymbolFilters {
     let mut filters = SymbolFilters::default();
-    let mut once: HashMap<&str, Span> = HashMap::new();
+    let mut seen: HashMap<(&str, Option<String>), usize> = HashMap::new();
     for item in section.sections("filters", log) {
         let keys: Vec<_> =
             fields::fields(FILTER).map(|field| field.key).filter(|key| item.has(key)).collect();
@@ -49,31 +51,30 @@ fn filters(section: &Section<'_, '_>, log: &mut Log<'_>) -> SymbolFilters {
             }
             continue;
         };
+        let word = match key {
+            "close_within" => {
+                filters.close_within = item.duration(key, log);
+                None
+            }
+            "volume" => {
+                filters.volume_min = item.decimal(key, log);
+                None
+            }
+            _ => item.text(key, log),
+        };
         match key {
-            "category" => filters.category.extend(item.text(key, log)),
-            "series" => filters.series.extend(item.text(key, log)),
-            "status" => filters.status.extend(item.text(key, log)),
-            "close_within" => narrow::<Duration>(&mut filters.close_within, item.duration(key, log)),
-            _ => narrow::<Decimal>(&mut filters.volume_min, item.decimal(key, log)),
+            "category" => filters.category.extend(word.clone()),
+            "series" => filters.series.extend(word.clone()),
+            "status" => filters.status.extend(word.clone()),
+            _ => {}
         }
-        let single = matches!(key, "close_within" | "volume");
-        if let Some(first) = once.insert(key, item.span()).filter(|_| single) {
-            let message = format!("a second filter on `{key}`, the first on line {}", log.line(first.start));
-            log.add(Draft::new(Code::Duplicate, item.span(), message).expected("one"));
+        // Several words mean any of them; of two lengths of time only one can hold.
+        if let Some(first) = seen.insert((key, word), item.span().start) {
+            let message = format!("this filter on `{key}` stands twice, first on line {}", log.line(first));
+            log.add(Draft::new(Code::Duplicate, item.span(), message).expected("each once"));
         }
-    }
-    let repeated = [&filters.category, &filters.series, &filters.status].into_iter().find_map(|words| {
-        (1..words.len()).find(|at| words[..*at].contains(&words[*at])).map(|at| &words[at])
-    });
-    if let Some(word) = repeated {
-        let message = format!("filter {} stands twice in {}", quote(word), section.shown("filters"));
-        log.add(Draft::new(Code::Duplicate, section.span(), message).expected("each once"));
     }
     filters
-}
-
-fn narrow<T>(filter: &mut Option<T>, value: Option<T>) {
-    *filter = filter.take().or(value);
 }
 
 /// Reads a list of symbols: each stands once, and so does each of our own names.
@@ -165,7 +166,7 @@ pub(super) fn depth(
     shown: &str,
     log: &mut Log<'_>,
 ) -> Option<u32> {
-    let depth = section::whole(node, shown, (0, u64::from(u32::MAX)), log)?;
+    let depth = section::whole(node, shown, (0, DEPTH_MAX), log)?;
     let depth = u32::try_from(depth).ok()?;
     let feed = feed?;
     if feed.depths.contains(&depth) {

@@ -192,7 +192,16 @@ impl<'t> Builder<'t> {
             Some(Open::List { items, .. }) => return items.push(node),
             Some(Open::Map { entries, seen, key, .. }) => match std::mem::replace(key, Pending::None) {
                 Pending::None => return *key = take_key(node, seen, log),
-                Pending::Key(key) => return entries.push((key, node)),
+                Pending::Key(key) => {
+                    // An empty block has no place of its own: the parser gives it that of what comes next.
+                    let block =
+                        matches!(&node.value, Value::Scalar { text, plain: false } if text.is_empty());
+                    let node = match block && node.span.start >= node.span.end {
+                        true => Node { span: key.span, ..node },
+                        false => node,
+                    };
+                    return entries.push((key, node));
+                }
                 Pending::Refused(key) => key,
             },
         };

@@ -84,7 +84,7 @@ impl FeedWords {
 const COMPARED_BYTES_MAX: usize = 64;
 
 /// The candidate that was most likely meant, if one is near enough.
-pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     if word.len() > COMPARED_BYTES_MAX {
         return None;
     }

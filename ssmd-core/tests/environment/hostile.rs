@@ -1,44 +1,24 @@
 //! Documents that nobody meant to be documents: mutations, bombs, arbitrary bytes, and how long they take.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use ssmd_core::environment::{DOCUMENT_BYTES_MAX, Environment, Problems};
 use ssmd_core::{Clock, SystemClock};
 
+use crate::load::FULL;
 use crate::words::parse;
 
 /// How long any document may take, also unoptimized on a busy machine: far above what is measured, far below
 /// what anything quadratic in 10 MiB takes.
 const ANY_DOCUMENT: Duration = Duration::from_secs(60);
 
-const DOCUMENT: &str = r#"# a comment with an é
-apiVersion: ssmd/v1
-kind: Environment
-metadata: { name: dev }
-spec:
-  feeds:
-    kraken:
-      url: wss://ws.kraken.com/v2
-      rest: "https://api.kraken.com"
-      channels: [ticker, 'trade', "book:25"]
-      symbols:
-        - BTC/USD
-        - "ETH/USD"
-      depth: 10
-      allow_plaintext: false
-    kalshi:
-      channels: ["*"]
-      symbols: ["*"]
-      keys:
-        api_key: { env: KALSHI_API_KEY }
-        private_key: { file: kalshi.pem }
-  journal: local
-  store: file:./ssmd-data/store
-"#;
+/// Every key there is, and a character that is longer than a byte.
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| format!("# a comment with an é\n{FULL}"));
 
 /// A load, or problems that name a line inside the document and print as text.
-fn answered(text: &[u8]) -> Result<Environment, Problems> {
+pub(crate) fn answered(text: &[u8]) -> Result<Environment, Problems> {
     let answer = parse(text);
     if let Err(problems) = &answer {
         assert!(!problems.problems.is_empty());
@@ -166,7 +146,7 @@ proptest! {
 }
 
 /// More than proptest's own number, since these are quick; `PROPTEST_CASES` still says otherwise.
-fn cases() -> u32 {
+pub(crate) fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2_000)
 }
 
@@ -174,13 +154,18 @@ fn cases() -> u32 {
 fn wrong(line: &str) -> Vec<String> {
     let mut wrong = vec![format!("{line}\u{1}"), format!("\t{line}")];
     if let Some((key, value)) = line.split_once(':').filter(|(key, _)| !key.contains('-')) {
-        wrong.push(format!("{key}x:{value}"));
+        // Annotations and secrets have names of their own.
+        if !["ticket", "kalshi", "nats"].contains(&key.trim()) {
+            wrong.push(format!("{key}x:{value}"));
+        }
         if !value.is_empty() {
             wrong.push(format!("{key}: [{{}}]"));
             wrong.push(format!("{key}:"));
             wrong.push(format!("{line}\n{line}"));
         }
-    } else if let Some((dash, _)) = line.split_once("- ") {
+    } else if let Some((dash, _)) =
+        line.split_once("- ").filter(|(_, item)| item.starts_with('{') || !item.contains(": "))
+    {
         wrong.extend([format!("{dash}- 17"), format!("{dash}- {{ nmae: x }}"), format!("{dash}- *x")]);
     }
     wrong
@@ -273,18 +258,20 @@ fn no_secret_is_repeated() {
     }
 }
 
-/// The figure of the docs: 5,000 symbols in at most 100 ms (release); unoptimized code gets ten times as long.
+/// The figure of the docs: 5,000 symbols in at most 100 ms (release); unoptimized code on a busy machine gets thirty times as long.
 #[test]
 fn five_thousand_symbols_are_quick() {
-    let symbols: String = (0..5_000).map(|n| format!("        - ABC{n}/USD   # symbol {n}\n")).collect();
+    let named =
+        |n| format!("        - {{ name: ABC{n}/USD, internal: ABC{n}USD, depth: l2 }}   # symbol {n}\n");
+    let symbols: String = (0..5_000).map(named).collect();
     let document = DOCUMENT.replace("        - BTC/USD\n", &symbols);
     // The best of some: what the code takes, not what else the machine does.
     let took = (0..5).map(|_| timed(document.as_bytes())).map(|(took, answer)| {
-        assert_eq!(answer.map(|environment| environment.feeds[0].symbols.len()), Ok(5_001));
+        assert_eq!(answer.map(|environment| environment.feeds[0].symbols.len()), Ok(5_003));
         took
     });
     let took = took.min().unwrap();
     println!("5,000 symbols, {} bytes: {took:?}", document.len());
-    let most = if cfg!(debug_assertions) { 1_000 } else { 100 };
+    let most = if cfg!(debug_assertions) { 3_000 } else { 100 };
     assert!(took <= Duration::from_millis(most), "{took:?}");
 }

@@ -1,11 +1,16 @@
 //! Documents that load, and what they mean.
 
-use ssmd_core::environment::{Environment, JournalSpec, Secret, StoreSpec};
+use std::path::Path;
+
+use ssmd_core::environment::{
+    Checked, ClientKind, Code, Environment, JournalSpec, Secret, SecretSpec, StoreSpec, SymbolDepth,
+    TransportSpec,
+};
 
 use crate::words::{WORDS, parse};
 
 /// The least that must load, comments included.
-const LEAST: &str = r#"apiVersion: ssmd/v1
+pub(crate) const LEAST: &str = r#"apiVersion: ssmd/v1
 kind: Environment
 metadata: { name: dev }
 spec:
@@ -69,4 +74,104 @@ fn feeds_keep_their_order_and_channels_their_options() {
     assert_eq!(environment.feeds[0].keys["api_key"], Secret::Env("KEY".into()));
     assert_eq!(environment.feeds[0].keys["private_key"], Secret::File("k.pem".into()));
     assert_eq!(environment.feeds[1].channels[3].option.as_deref(), Some("25"));
+}
+
+/// The documents that were given as examples before there was a reader, word for word.
+fn given(name: &str) -> Checked {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/environment/given/{name}.yaml"));
+    let text = std::fs::read(path).unwrap();
+    Environment::check(&text, "given.yaml", &WORDS).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn the_given_document_of_kraken_loads_word_for_word() {
+    let Checked { environment, later } = given("kraken");
+    assert_eq!(environment.name.as_str(), "prod");
+    let feed = &environment.feeds[0];
+    assert_eq!(feed.symbols, ["BTC/USD", "ETH/USD", "SOL/USD"]);
+    assert_eq!(feed.channels.len(), 3, "the venue's start");
+    let sol = &feed.details["SOL/USD"];
+    assert_eq!((sol.internal.as_deref(), sol.depth), (Some("SOLUSD"), Some(SymbolDepth::L1)));
+    let JournalSpec::JetStream(journal) = &environment.journal else { panic!("`jetstream` is a journal") };
+    assert_eq!((journal.retention_hours, journal.max_bytes), (24, Some(10_000_000_000)));
+    let storage = environment.storage.as_ref().unwrap();
+    let (raw, normalized) = (storage.raw.as_ref().unwrap(), storage.normalized.as_ref().unwrap());
+    assert_eq!((raw.bucket.as_str(), raw.retention_days), ("ssmd-prod-raw", None));
+    assert_eq!(normalized.retention_days, Some(365));
+    assert_eq!(environment.clients[0].kind, ClientKind::Trading);
+    assert_eq!(environment.entitlements[0].symbols, ["BTCUSD", "ETHUSD"]);
+    let lines: Vec<_> = later.problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [14, 17, 20, 22, 30, 34], "{later}");
+}
+
+#[test]
+fn the_given_document_of_kalshi_loads_word_for_word() {
+    let Checked { environment, later } = given("kalshi");
+    let feed = &environment.feeds[0];
+    assert_eq!((feed.name.as_str(), feed.sync), ("kalshi", true));
+    assert_eq!(feed.filters.category, ["financials", "crypto"]);
+    let schedule = environment.schedule.as_ref().unwrap();
+    assert_eq!(schedule.timezone, "UTC");
+    assert_eq!(schedule.running.map(|window| window.start.minutes()), Some(10));
+    assert_eq!(
+        environment.transport,
+        TransportSpec::Nats {
+            url: Some("nats://nats.ssmd.local:4222".into()),
+            stream: Some("ssmd-kalshi".into()),
+            credentials: None
+        }
+    );
+    let raw = environment.storage.as_ref().unwrap().raw.as_ref().unwrap();
+    assert_eq!(raw.endpoint.as_deref(), Some("https://s3.homelab.local"));
+    let sealed = SecretSpec::Mounted { sealed: true, name: "kalshi-creds".into() };
+    assert_eq!(environment.secrets["kalshi"], sealed);
+    assert!(given("kalshi").to_start().unwrap_err().to_string().contains("error[E0105]"), "{later}");
+}
+
+#[test]
+fn what_is_not_built_yet_is_read_and_does_not_start() {
+    let text = feed("kraken: { symbols: [BTC/USD], redundancy: 2, shards: 2 }");
+    let checked = Environment::check(text.as_bytes(), "env.yaml", &WORDS).unwrap();
+    assert_eq!(checked.environment.feeds[0].redundancy, 2);
+    let problems = checked.to_start().unwrap_err();
+    assert!(problems.problems.iter().all(|problem| problem.code == Code::NotBuiltYet));
+    assert_eq!(problems.count(), 2, "{problems}");
+    let plain = feed("kraken: { enabled: false, symbols: [{ name: BTC/USD, internal: BTCUSD }] }");
+    assert!(Environment::check(plain.as_bytes(), "env.yaml", &WORDS).unwrap().to_start().is_ok());
+}
+
+/// An environment that says something of everything.
+pub(crate) const FULL: &str = include_str!("../../testdata/environment/full.yaml");
+
+fn same(environment: &Environment) {
+    let text = environment.document().to_string();
+    let mut again = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
+    let mut sorted = environment.clone();
+    again.feeds.sort_by(|a, b| a.name.cmp(&b.name));
+    sorted.feeds.sort_by(|a, b| a.name.cmp(&b.name));
+    assert_eq!(again, sorted, "{text}");
+    assert_eq!(again.hash(), environment.hash());
+}
+
+#[test]
+fn a_document_made_of_an_environment_says_the_same() {
+    for environment in
+        [parse(LEAST), parse(FULL), Ok(given("kraken").environment), Ok(given("kalshi").environment)]
+    {
+        same(&environment.unwrap());
+    }
+}
+
+#[test]
+fn a_hash_is_of_what_is_said_and_not_of_how() {
+    let of = |text: &str| parse(text).unwrap().hash();
+    let plain = of(&feed("kraken: { channels: [trade], symbols: [BTC/USD] }"));
+    assert_eq!(
+        plain,
+        of(&feed("kraken: { symbols: [\"BTC/USD\"], enabled: true, redundancy: 1, channels: ['trade'] }"))
+    );
+    assert_ne!(plain, of(&feed("kraken: { channels: [trade], symbols: [BTC/USD], depth: 10 }")));
+    assert_ne!(plain, of(&feed("kraken: { channels: [trade], symbols: [BTC/USD], enabled: false }")));
+    // Written into every archive that this environment ever made: a change of this text is a change of all of them.
+    assert_eq!(plain, "ac9b4bf38c16ba72c9f8affb63e80b31a06c80dcf1e7aec4d8dd92d3499e0fe8");
 }

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 mod docs;
+mod editors;
 mod extend;
 mod golden;
 mod hostile;
 mod load;
+mod mutate;
 mod words;

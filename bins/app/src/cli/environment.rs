@@ -111,7 +111,10 @@ pub struct Init {
 #[command(after_help = ENV)]
 pub enum EnvCommand {
     /// The same as `ssmd check`.
+    #[command(after_help = super::CHECK)]
     Validate(Check),
+    /// Print the JSON Schema of documents, for editors.
+    Schema,
     /// The environments of this folder, and which one is used.
     List {
         /// Print one JSON array.

@@ -7,6 +7,7 @@ mod archive;
 mod blast;
 mod decode;
 mod durable;
+mod environment;
 mod figure;
 mod ground;
 mod market;
@@ -27,8 +28,9 @@ use ground::Ground;
 type Run = for<'a> fn(&'a Ground) -> BoxFuture<'a, Result<Vec<Figure>>>;
 
 /// Every row, in the order in which they run.
-const ROWS: [(&str, Run); 6] = [
+const ROWS: [(&str, Run); 7] = [
     ("decode", |ground| Box::pin(decode::run(ground))),
+    ("environment", |ground| Box::pin(environment::run(ground))),
     ("receive", |ground| Box::pin(receive::run(ground))),
     ("durable", |ground| Box::pin(durable::run(ground))),
     ("archive", |ground| Box::pin(archive::run(ground))),

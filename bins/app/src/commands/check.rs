@@ -1,71 +1,124 @@
-//! `ssmd check`, which is `ssmd env validate`.
+//! `ssmd check`, which is `ssmd env validate`: everything that is wrong with a document, or what it declares.
 
 use ssmd_core::Error;
-use ssmd_core::environment::{Environment, JournalSpec, StoreSpec};
+use ssmd_core::environment::{Checked, Environment, JournalSpec, Problems, StoreSpec};
 
 use crate::cli::Check;
 use crate::environment;
 use crate::exit::Exit;
-use crate::output::{Out, Outcome};
+use crate::online;
+use crate::output::{Out, Outcome, Stopped};
 
 /// Says everything that is wrong with a document, or what it declares.
-pub(super) fn run(args: &Check) -> Outcome {
+pub(super) async fn run(args: &Check) -> Outcome {
     let path = environment::named(args.file.as_deref().or(args.which.config.as_deref()))?;
     let text = std::fs::read(&path)
         .map_err(|cause| Error::io("read environment", cause).with("file", path.display()))?;
     let name = path.display().to_string();
     let mut out = Out::new();
-    let exit = match environment::parse(&path, text).map(|resolved| resolved.environment) {
-        Ok(environment) if args.json => {
-            out.json(&serde_json::json!({
-                "file": name,
-                "valid": true,
-                "environment": environment.name,
-                "feeds": environment.feeds.iter().map(|feed| &feed.name).collect::<Vec<_>>(),
-                "problems": [],
-                "omitted": 0,
-            }))?;
-            Exit::Ok
-        }
-        Ok(environment) => {
-            describe(&environment, &mut out)?;
-            Exit::Ok
-        }
-        Err(problems) if args.json => {
-            let mut answer = problems.to_json();
-            if let Some(fields) = answer.as_object_mut() {
-                fields.remove("source");
-                fields.insert("file".into(), name.into());
-                fields.insert("valid".into(), false.into());
-            }
-            out.json(&answer)?;
-            Exit::Config
-        }
-        Err(problems) => return Err(problems.into()),
+    let checked = match environment::parse(&path, text.clone()) {
+        Ok(resolved) => resolved.checked(),
+        Err(problems) => return wrong(&problems, &name, &[], args.json, &mut out),
     };
+    let (asked, findings) = match args.online {
+        true => online::ask(&checked.environment).await?,
+        false => (Vec::new(), Vec::new()),
+    };
+    if !findings.is_empty() {
+        return wrong(&environment::found(&path, text, findings), &name, &asked, args.json, &mut out);
+    }
+    let Checked { environment, later } = checked;
+    if args.json {
+        out.json(&serde_json::json!({
+            "file": name,
+            "valid": true,
+            "environment": environment.name,
+            "hash": environment.hash(),
+            "feeds": environment.feeds.iter().map(|feed| &feed.name).collect::<Vec<_>>(),
+            "later": later.to_json()["problems"],
+            "online": asked,
+            "problems": [],
+            "omitted": 0,
+        }))?;
+    } else {
+        declared(&environment, &mut out)?;
+        asked.iter().try_for_each(|line| out.line(format_args!("✓ {line}")))?;
+        for problem in &later.problems {
+            out.line(format_args!("○ {}", problem.line()))?;
+        }
+        if later.omitted > 0 {
+            out.line(format_args!("○ and {} more that are not built yet", later.omitted))?;
+        }
+        out.line(format_args!("environment {} is valid", environment.name))?;
+        if later.count() > 0 {
+            out.line("it does not start before what is marked ○ is built, or left out")?;
+        }
+    }
     out.flush()?;
-    Ok(exit)
+    Ok(Exit::Ok)
 }
 
-fn describe(environment: &Environment, out: &mut Out) -> Result<(), crate::output::Stopped> {
+/// Each problem whole on standard error, and in a line on standard output.
+fn wrong(problems: &Problems, name: &str, asked: &[String], json: bool, out: &mut Out) -> Outcome {
+    if json {
+        let mut answer = problems.to_json();
+        if let Some(fields) = answer.as_object_mut() {
+            fields.remove("source");
+            fields.insert("file".into(), name.into());
+            fields.insert("valid".into(), false.into());
+        }
+        out.json(&answer)?;
+    } else {
+        eprintln!("{problems}");
+        asked.iter().try_for_each(|line| out.line(format_args!("✓ {line}")))?;
+        for problem in &problems.problems {
+            out.line(format_args!("✗ {}", problem.line()))?;
+        }
+        let errors = if problems.count() == 1 { "error" } else { "errors" };
+        out.line(format_args!("{name} has {} {errors}; `ssmd explain CODE` says more", problems.count()))?;
+    }
+    out.flush()?;
+    Ok(Exit::Config)
+}
+
+fn declared(environment: &Environment, out: &mut Out) -> Result<(), Stopped> {
     for feed in &environment.feeds {
+        if !feed.enabled {
+            out.line(format_args!("○ feed {} is not enabled", feed.name))?;
+            continue;
+        }
         let channels: Vec<_> = feed.channels.iter().map(ToString::to_string).collect();
-        out.line(format_args!(
-            "✓ feed {}: {} for {} symbol{}",
-            feed.name,
-            channels.join(", "),
-            feed.symbols.len(),
-            if feed.symbols.len() == 1 { "" } else { "s" },
-        ))?;
+        let plural = if feed.symbols.len() == 1 { "" } else { "s" };
+        let filtered = if feed.filters.is_empty() { "" } else { ", filtered" };
+        let (count, channels) = (feed.symbols.len(), channels.join(", "));
+        out.line(format_args!("✓ feed {}: {channels} for {count} symbol{plural}{filtered}", feed.name))?;
+        let internal = feed.details.values().filter(|detail| detail.internal.is_some()).count();
+        if internal > 0 {
+            out.line(format_args!("✓ feed {}: {internal} internal names, each once", feed.name))?;
+        }
     }
     match &environment.journal {
         JournalSpec::Local => out.line("✓ journal: the local log")?,
         JournalSpec::JetStream(nats) => out.line(format_args!(
-            "✓ journal: NATS JetStream, {} h on {} server(s)",
+            "✓ journal: NATS JetStream, {} h, replicas: {}",
             nats.retention_hours, nats.replicas
         ))?,
     }
-    let StoreSpec::File(path) = &environment.store;
-    out.line(format_args!("✓ store: the folder {path}"))?;
-    out.line(format_args!("environment {} is valid", environment.name))
+    match &environment.storage {
+        None => {
+            let StoreSpec::File(path) = &environment.store;
+            out.line(format_args!("✓ store: the folder {path}"))?;
+        }
+        Some(storage) => {
+            for bucket in [&storage.raw, &storage.normalized].into_iter().flatten() {
+                let kept = bucket.retention_days.map_or("for ever".to_owned(), |days| format!("{days} days"));
+                out.line(format_args!("✓ storage: bucket {}, kept {kept}", bucket.bucket))?;
+            }
+        }
+    }
+    if !environment.entitlements.is_empty() {
+        let (lines, clients) = (environment.entitlements.len(), environment.clients.len());
+        out.line(format_args!("✓ entitlements: {lines}, of {clients} clients that are defined"))?;
+    }
+    Ok(())
 }

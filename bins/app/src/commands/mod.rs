@@ -5,6 +5,7 @@ mod bench;
 mod cat;
 mod check;
 pub(crate) mod env;
+mod explain;
 mod feed;
 mod gaps;
 mod grep;
@@ -34,8 +35,9 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Up(args) => up::run(args, json).await,
         Command::Init(args) => init::run(&args),
-        Command::Check(args) => check::run(&args),
-        Command::Env(command) => env::run(&command),
+        Command::Check(args) => check::run(&args).await,
+        Command::Explain(args) => explain::run(&args),
+        Command::Env(command) => env::run(&command).await,
         Command::Feed(command) => feed::run(&command),
         Command::Symbol(command) => symbol::run(&command),
         Command::Sim(args) => sim::run(args).await,

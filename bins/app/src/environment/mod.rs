@@ -7,7 +7,7 @@ mod write;
 
 use std::path::Path;
 
-use ssmd_core::environment::{Document, Environment, Resolved};
+use ssmd_core::environment::{Document, Environment, Finding, Problems, Resolved};
 use ssmd_core::{Error, ErrorKind};
 
 pub(crate) use context::{forget, remember};
@@ -68,7 +68,15 @@ pub(crate) fn read(path: &Path) -> Result<Resolved, Stopped> {
 ///
 /// # Errors
 /// Every problem at once.
-pub(crate) fn parse(path: &Path, text: Vec<u8>) -> Result<Resolved, ssmd_core::environment::Problems> {
-    let document = Document { name: path.display().to_string(), id: find::identity(path), text };
-    Resolved::read(document, &ssmd_feeds::vocabulary(), &mut find::extended)
+pub(crate) fn parse(path: &Path, text: Vec<u8>) -> Result<Resolved, Problems> {
+    Resolved::read(document(path, text), &ssmd_feeds::vocabulary(), &mut find::extended)
+}
+
+/// What was found about a document later, at its places in it and in those that it extends.
+pub(crate) fn found(path: &Path, text: Vec<u8>, findings: Vec<Finding>) -> Problems {
+    Problems::found(document(path, text), &mut find::extended, findings)
+}
+
+fn document(path: &Path, text: Vec<u8>) -> Document {
+    Document { name: path.display().to_string(), id: find::identity(path), text }
 }

@@ -11,10 +11,11 @@ use tempfile::{TempDir, tempdir};
 use crate::rig::{json, output, run, store_of, text_of};
 
 /// Every command that has a help text of its own.
-const COMMANDS: [&str; 35] = [
+const COMMANDS: [&str; 37] = [
     "up",
     "init",
     "check",
+    "explain",
     "env",
     "env validate",
     "env list",
@@ -23,6 +24,7 @@ const COMMANDS: [&str; 35] = [
     "env show",
     "env diff",
     "env promote",
+    "env schema",
     "feed",
     "feed list",
     "feed show",
@@ -181,6 +183,7 @@ fn every_json_field_is_documented_and_every_documented_one_is_there() {
     for (section, values) in [
         ("A status", of(&["up", "--sim", "--for", "1s", "--data", &recorded, "--json"])),
         ("A checked document", checked.to_vec()),
+        ("An explanation", of(&["explain", "E0203", "--json"])),
         ("A feed", of(&["feed", "list", "--json"])),
         ("A day", of(&["ls", "--store", &store, "--json"])),
         ("A segment", of(&[&["ls", "--store", &store], &day[..]].concat())),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod cli;
+mod environment;
 mod environments;
 mod metrics;
 mod restart;

@@ -11,7 +11,7 @@ use ssmd_core::{EnvironmentName, Error, ErrorKind, Result};
 
 pub(super) use show::origin;
 
-use super::check;
+use super::{check, explain};
 use crate::cli::{Create, EnvCommand};
 use crate::environment::{self, FOLDER};
 use crate::exit::Exit;
@@ -19,9 +19,10 @@ use crate::output::{Out, Outcome};
 use crate::templates::template;
 
 /// Runs a command about environments.
-pub(super) fn run(command: &EnvCommand) -> Outcome {
+pub(super) async fn run(command: &EnvCommand) -> Outcome {
     match command {
-        EnvCommand::Validate(args) => check::run(args),
+        EnvCommand::Validate(args) => check::run(args).await,
+        EnvCommand::Schema => explain::schema(),
         EnvCommand::List { json } => list(*json),
         EnvCommand::Use { environment, none } => choose(environment.as_deref(), *none),
         EnvCommand::Create(args) => create(args),

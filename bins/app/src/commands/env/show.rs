@@ -1,6 +1,6 @@
 //! `ssmd env show`: every value, and where it stands.
 
-use ssmd_core::environment::{Place, Resolved};
+use ssmd_core::environment::{Resolved, SourceLine};
 
 use crate::cli::Show;
 use crate::environment;
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Show) -> Outcome {
 }
 
 /// Where a value comes from, for people.
-pub(in crate::commands) fn origin(place: Option<Place>, resolved: &Resolved) -> String {
+pub(in crate::commands) fn origin(place: Option<SourceLine>, resolved: &Resolved) -> String {
     place.map_or_else(
         || "default".to_owned(),
         |place| format!("{}:{}", resolved.documents[place.document], place.line),

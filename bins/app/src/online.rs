@@ -1,0 +1,256 @@
+//! What only the world can say about a document: whether symbols exist, stores can be written, secrets are there.
+//!
+//! A list of probes, all of which run at once, each with a deadline. A backend adds its own to [`probes`].
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use ssmd_core::environment::{
+    Code, Environment, FeedSpec, Finding, Place, Secret, SecretSpec, StoreSpec, SymbolFilters, nearest,
+};
+use ssmd_core::{BoxFuture, Clock, Error, ErrorKind, ObjectPath, PutMode, Result, Store, SystemClock};
+use ssmd_feeds::{Dialer, OpenContext, Subscriptions};
+
+/// How long one probe may take: a listing of tens of thousands of markets comes in pages.
+const PROBE_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a probe found: lines about what is well, and what is not.
+pub(crate) type Answer = (Vec<String>, Vec<Finding>);
+
+/// One question to the world.
+pub(crate) struct Probe<'e> {
+    ask: BoxFuture<'e, Answer>,
+    /// What is found if there is no answer in time.
+    late: Finding,
+}
+
+/// Asks everything that can be asked about an environment.
+///
+/// # Errors
+/// What keeps this process from asking at all.
+pub(crate) async fn ask(environment: &Environment) -> Result<Answer> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let answers = probes(environment, &clock)?.into_iter().map(|probe| {
+        let late = clock.sleep(PROBE_WITHIN);
+        async move {
+            tokio::select! {
+                answer = probe.ask => answer,
+                () = late => (Vec::new(), vec![probe.late]),
+            }
+        }
+    });
+    let (lines, findings): (Vec<_>, Vec<_>) = join_all(answers).await.into_iter().unzip();
+    Ok((lines.concat(), findings.concat()))
+}
+
+/// Every question about an environment.
+fn probes<'e>(environment: &'e Environment, clock: &Arc<dyn Clock>) -> Result<Vec<Probe<'e>>> {
+    let mut probes = Vec::new();
+    for spec in environment.enabled() {
+        probes.push(Probe {
+            ask: Box::pin(venue(spec, Arc::clone(clock))),
+            late: silent(spec, "no answer in time"),
+        });
+    }
+    if environment.storage.is_none() {
+        let late = unwritable(&environment.store, "no answer in time");
+        probes.push(Probe { ask: Box::pin(store(&environment.store, Arc::clone(clock))), late });
+    }
+    for (secret, place, shown) in secrets(environment) {
+        let late = unreadable(&place, &shown, secret, "no answer in time");
+        let ask = async move { readable(secret, &place, &shown) };
+        probes.push(Probe { ask: Box::pin(ask), late });
+    }
+    Ok(probes)
+}
+
+/// Whether the venue lists what the document names.
+async fn venue(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Answer {
+    match listed(spec, clock).await {
+        Ok(answer) => answer,
+        Err(error) => (Vec::new(), vec![silent(spec, &in_a_line(&error))]),
+    }
+}
+
+async fn listed(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Result<Answer> {
+    let tls = ssmd_feeds::tls::client_config(None)?;
+    let context = OpenContext {
+        dial: Arc::new(Dialer::new(Arc::clone(&tls), spec.allow_plaintext)),
+        tls,
+        clock: Arc::clone(&clock),
+        subscriptions: Subscriptions::default(),
+    };
+    let listing = (ssmd_feeds::venue(&spec.name)?.listing)(spec, &context)?().await?;
+    let names: BTreeSet<_> = listing.listed.iter().map(|listed| listed.symbol.as_str()).collect();
+    let (mut found, mut findings) = (0, Vec::new());
+    for (at, text) in spec.symbols.iter().enumerate() {
+        let pattern = text.contains('*');
+        let meant = match pattern {
+            true => listing.select(std::slice::from_ref(text), &spec.filters, clock.now())?.len(),
+            false if names.contains(text.as_str()) => 1,
+            false => usize::from(stands_for_another(spec, text, &context).await?),
+        };
+        found += meant;
+        if meant == 0 {
+            findings.push(Finding {
+                code: Code::NotListed,
+                message: match pattern {
+                    true => format!("feed `{}` lists nothing that fits `{text}` and the filters", spec.name),
+                    false => format!("symbol `{text}` is not available on feed `{}`", spec.name),
+                },
+                places: symbol_places(spec, at),
+                expected: Some(format!("one of the {} symbols that the venue lists", names.len())),
+                nearest: nearest(text, names.iter().copied()).map(str::to_owned),
+            });
+        }
+    }
+    let line =
+        format!("feed {}: the venue lists {} symbols, {found} of them are wanted", spec.name, names.len());
+    Ok((if findings.is_empty() { vec![line] } else { Vec::new() }, findings))
+}
+
+/// Whether a name that is no listed symbol is the venue's name for some, as a market's is for its tokens: then the
+/// feed wants those instead. What the venue does not know is wanted as it is written, or is an error.
+async fn stands_for_another(spec: &FeedSpec, text: &str, context: &OpenContext) -> Result<bool> {
+    let alone =
+        FeedSpec { symbols: vec![text.to_owned()], filters: SymbolFilters::default(), ..spec.clone() };
+    match ssmd_feeds::open(&alone, context)?.universe().await {
+        Ok(wanted) => {
+            let symbols = wanted.0.iter().filter_map(|topic| topic.symbol.as_ref());
+            Ok(symbols.into_iter().any(|symbol| symbol.as_str() != text))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where an item of a feed's symbols may stand, in the forms that documents have.
+fn symbol_places(spec: &FeedSpec, at: usize) -> Vec<Place> {
+    let feed = Place::of(&["spec", "feeds", spec.name.as_str(), "symbols"]);
+    let alone = Place::of(&["spec", "symbols"]);
+    [feed, alone]
+        .into_iter()
+        .flat_map(|list| {
+            let items = [list.clone().item(at), list.key("names").item(at)];
+            items.into_iter().flat_map(|item| [item.clone().key("name"), item])
+        })
+        .collect()
+}
+
+fn silent(spec: &FeedSpec, why: &str) -> Finding {
+    let feed = ["spec", "feeds", spec.name.as_str()];
+    Finding {
+        code: Code::Unreachable,
+        message: format!("feed `{}` cannot be asked what it lists: {why}", spec.name),
+        places: vec![Place::of(&feed).key("rest"), Place::of(&feed), Place::of(&["spec", "feed"])],
+        expected: Some("a REST address that answers".to_owned()),
+        nearest: None,
+    }
+}
+
+/// Whether an object can be made, read and removed, and is made only once. The folder of a store that was not there
+/// is removed again.
+async fn store(spec: &StoreSpec, clock: Arc<dyn Clock>) -> Answer {
+    let StoreSpec::File(path) = spec;
+    let fresh: Vec<_> = Path::new(path)
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .collect();
+    let probed = async {
+        let store = ssmd_storage::open(spec, Path::new("."))?;
+        let name = format!("ssmd-probe-{}-{}", std::process::id(), clock.now().nanos()).parse()?;
+        let probed = written(store.as_ref(), &name).await;
+        // Also after a failure: nothing of the probe stays.
+        probed.and(store.delete(&name).await)
+    };
+    let answer = match probed.await {
+        Ok(()) => (vec![format!("store {spec}: an object can be made once, read and removed")], Vec::new()),
+        Err(error) => (Vec::new(), vec![unwritable(spec, &in_a_line(&error))]),
+    };
+    for folder in fresh {
+        // A folder that somebody has used meanwhile is not empty, and stays.
+        if std::fs::remove_dir(folder).is_err() {
+            break;
+        }
+    }
+    answer
+}
+
+async fn written(store: &dyn Store, name: &ObjectPath) -> Result<()> {
+    let body = Bytes::from_static(b"whether this store can be written");
+    let failed = |detail| Error::new(ErrorKind::Unsupported, "probe store").detail(detail);
+    store.put(name, body.clone(), PutMode::Create).await?;
+    match store.put(name, body.clone(), PutMode::Create).await {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+        Ok(()) => {
+            return Err(failed(
+                "an object could be created twice: two archivers would overwrite one another",
+            ));
+        }
+    }
+    match store.get(name, None).await? {
+        read if read == body => Ok(()),
+        _ => Err(failed("what was read is not what was written")),
+    }
+}
+
+fn unwritable(spec: &StoreSpec, why: &str) -> Finding {
+    Finding {
+        code: Code::NotWritable,
+        message: format!("store `{spec}` cannot be written: {why}"),
+        places: vec![Place::of(&["spec", "store"]), Place::of(&["spec"])],
+        expected: Some("a folder that this user may write".to_owned()),
+        nearest: None,
+    }
+}
+
+/// Every secret that is here to be read, its place, and how it is called.
+fn secrets(environment: &Environment) -> Vec<(&Secret, Place, String)> {
+    let named = environment.secrets.iter().filter_map(|(name, spec)| match spec {
+        SecretSpec::Here(secret) => {
+            Some((secret, Place::of(&["spec", "secrets", name]), format!("spec.secrets.{name}")))
+        }
+        SecretSpec::Mounted { .. } => None,
+    });
+    let keys = environment.enabled().flat_map(|spec| {
+        spec.keys.iter().filter(|(_, secret)| !matches!(secret, Secret::Mounted { .. })).map(
+            |(key, secret)| {
+                let place = Place::of(&["spec", "feeds", spec.name.as_str(), "keys", key]);
+                (secret, place, format!("spec.feeds.{}.keys.{key}", spec.name))
+            },
+        )
+    });
+    named.chain(keys).collect()
+}
+
+fn readable(secret: &Secret, place: &Place, shown: &str) -> Answer {
+    match secret.resolve(|name| std::env::var_os(name), |path| std::fs::read(path)) {
+        Ok(_) => (vec![format!("secret {shown} is there: {secret}")], Vec::new()),
+        Err(error) => (Vec::new(), vec![unreadable(place, shown, secret, &in_a_line(&error))]),
+    }
+}
+
+/// An error with its causes and what to do.
+fn in_a_line(error: &Error) -> String {
+    error.report().lines().map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
+fn unreadable(place: &Place, shown: &str, secret: &Secret, why: &str) -> Finding {
+    let part = match secret {
+        Secret::Env(_) => "env",
+        Secret::File(_) => "file",
+        Secret::Mounted { .. } => "secret",
+    };
+    Finding {
+        code: Code::Unreadable,
+        message: format!("secret `{shown}` cannot be read: {why}"),
+        places: vec![place.clone().key(part), place.clone()],
+        expected: Some("a secret that is there".to_owned()),
+        nearest: None,
+    }
+}

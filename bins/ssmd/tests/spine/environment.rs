@@ -1,0 +1,145 @@
+//! Documents as an operator meets them: what is declared and not built yet, what only the world can say, what a
+//! code means.
+
+use std::net::TcpStream;
+use std::path::Path;
+
+use tempfile::{TempDir, tempdir};
+
+use crate::rig::{Running, free_port, json, output, run, ssmd, text_of, until};
+
+/// Writes a document of a feed of Kraken, with `more` behind its keys.
+fn document(folder: &Path, more: &str) -> String {
+    let path = folder.join("environment.yaml");
+    let text = format!(
+        "apiVersion: ssmd/v1\nkind: Environment\nmetadata: {{ name: test }}\nspec:\n  feeds:\n    kraken:\n{more}"
+    );
+    std::fs::write(&path, text).unwrap();
+    text_of(&path)
+}
+
+#[test]
+fn what_is_not_built_yet_is_checked_and_told_and_does_not_start() {
+    let folder = tempdir().unwrap();
+    let file = document(
+        folder.path(),
+        "      symbols: [BTC/USD]\n      redundancy: 2\n  storage: { raw: { bucket: ssmd-test-raw } }\n",
+    );
+    let said = output(0, &["check", &file]);
+    assert!(said.contains("✓ feed kraken: ticker, trade, book for 1 symbol\n"), "{said}");
+    assert!(
+        said.contains("○ `redundancy` in `spec.feeds.kraken` is not built yet (line 8, E0105)\n"),
+        "{said}"
+    );
+    assert!(said.contains("○ `storage` in `spec` is not built yet (line 9, E0105)\n"), "{said}");
+    assert_eq!(json(&["check", &file, "--json"])["later"][1]["line"], 9);
+
+    let data = text_of(&folder.path().join("data"));
+    let up = run(&["up", "--sim", "--for", "1s", "-c", &file, "--data", &data]);
+    let told = String::from_utf8_lossy(&up.stderr).into_owned();
+    assert_eq!(up.status.code(), Some(78), "{told}");
+    assert!(told.contains("error[E0105]") && told.contains(":9:3"), "{told}");
+    assert!(!Path::new(&data).exists(), "nothing was begun");
+}
+
+#[test]
+fn a_disabled_feed_is_not_recorded() {
+    let folder = tempdir().unwrap();
+    let data = text_of(&folder.path().join("data"));
+    let two =
+        "      symbols: [BTC/USD]\n      enabled: false\n    kraken-futures:\n      symbols: [PF_XBTUSD]\n";
+    let file = document(folder.path(), two);
+    let status = json(&["up", "--sim", "--for", "1s", "-c", &file, "--data", &data, "--json"]);
+    let feeds: Vec<_> = status["feeds"].as_array().unwrap().iter().map(|feed| &feed["feed"]).collect();
+    assert_eq!(feeds, ["kraken-futures"]);
+
+    let none = document(folder.path(), "      symbols: [BTC/USD]\n      enabled: false\n");
+    let up = run(&["up", "-c", &none, "--data", &data]);
+    let told = String::from_utf8_lossy(&up.stderr).into_owned();
+    assert!(!up.status.success() && told.contains("no feed of the environment is enabled"), "{told}");
+}
+
+/// A simulated venue that lists two symbols besides many others, and a document that points at it.
+fn venue(symbols: &str, more: &str) -> (Running, TempDir, String) {
+    let (folder, port) = (tempdir().unwrap(), free_port());
+    let listen = format!("127.0.0.1:{port}");
+    let sim = Running::start(&mut ssmd(&["sim", "--listen", &listen, "--symbols", "BTC/USD,ETH/USD"]));
+    until("the simulator", || TcpStream::connect(&listen).ok());
+    let root = folder.path().display();
+    let file = document(
+        folder.path(),
+        &format!(
+            "      url: ws://{listen}/v2\n      rest: http://{listen}\n      channels: [trade]\n      \
+             symbols: {symbols}\n  store: file:{root}/{more}"
+        ),
+    );
+    (sim, folder, file)
+}
+
+#[test]
+fn the_world_is_asked_only_where_it_is_told_to() {
+    let (_sim, folder, file) = venue("[BTC/USD, \"*/USD\"]", "a/b/store\n");
+    let said = output(0, &["check", &file, "--online"]);
+    assert!(said.contains("✓ feed kraken: the venue lists "), "{said}");
+    assert!(said.contains(": an object can be made once, read and removed\n"), "{said}");
+    assert!(!folder.path().join("a").exists(), "nothing of the probe stays");
+
+    std::fs::create_dir(folder.path().join("a")).unwrap();
+    let online = json(&["env", "validate", &file, "--online", "--json"]);
+    assert_eq!(online["online"].as_array().unwrap().len(), 2, "{online}");
+    assert_eq!(std::fs::read_dir(folder.path().join("a")).unwrap().count(), 0);
+    assert_eq!(json(&["check", &file, "--json"])["online"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn what_the_world_lacks_is_told_at_its_place() {
+    let secret = "store\n  secrets: { a: { env: SSMD_TEST_SECRET_THAT_NOBODY_SETS } }\n";
+    let (sim, folder, file) = venue("[BTC/USD, { name: BTC/USDX }, \"*/NONE\"]", secret);
+    // A file where the folder should be: also who may write everything cannot write there.
+    std::fs::write(folder.path().join("store"), "").unwrap();
+    let checked = run(&["check", &file, "--online"]);
+    let (out, told) =
+        (String::from_utf8(checked.stdout).unwrap(), String::from_utf8(checked.stderr).unwrap());
+    assert_eq!(checked.status.code(), Some(78), "{told}");
+    for (code, place, shown) in [
+        ("E0301", ":10:34", "symbol `BTC/USDX` is not available on feed `kraken`"),
+        ("E0301", ":10:46", "feed `kraken` lists nothing that fits `*/NONE` and the filters"),
+        ("E0303", ":11:10", "cannot be written"),
+        ("E0304", ":12:24", "secret `spec.secrets.a` cannot be read"),
+    ] {
+        assert!(told.contains(&format!("error[{code}]: ")) && told.contains(place), "{code} {place}\n{told}");
+        assert!(told.contains(shown) && out.contains(shown), "{shown}\n{out}\n{told}");
+    }
+    assert!(told.contains("did you mean `BTC/USD`?"), "{told}");
+    assert!(
+        out.contains("✗ symbol `BTC/USDX` is not available on feed `kraken` (line 10, E0301)\n"),
+        "{out}"
+    );
+    assert!(out.ends_with("has 4 errors; `ssmd explain CODE` says more\n"), "{out}");
+
+    drop(sim);
+    let silent = run(&["check", &file, "--online"]);
+    let told = String::from_utf8(silent.stderr).unwrap();
+    assert!(told.contains("error[E0302]") && told.contains(":8:13"), "{told}");
+}
+
+#[test]
+fn every_code_has_a_page() {
+    let page = output(0, &["explain", "e0203"]);
+    assert!(page.starts_with("E0203: An unknown channel\n\n"), "{page}");
+    assert!(page.ends_with("✗\n  channels: [trades]\n✓\n  channels: [trade]\n"), "{page}");
+    let list = output(0, &["explain"]);
+    let all = json(&["explain", "--json"]);
+    assert_eq!(list.lines().count(), all.as_array().unwrap().len());
+    assert_eq!(all[0], json(&["explain", "E0001", "--json"]));
+    let unknown = run(&["explain", "E02O3"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("did you mean E0203?"));
+}
+
+#[test]
+fn the_schema_is_the_one_of_the_docs() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/environment.schema.json");
+    let Ok(docs) = std::fs::read_to_string(docs) else { return println!("no docs beside this crate") };
+    assert!(output(0, &["env", "schema"]) == docs, "docs/environment.schema.json is another");
+}
