@@ -58,8 +58,11 @@ pub(crate) fn targets() -> Vec<Target> {
         frames_target(venue, "decode", about, move |case| decode((venue.decoder)(), case))
     });
     let protocols = PROTOCOLS.iter().map(|(name, run)| {
-        let venue =
-            VENUES.iter().copied().find(|venue| venue.words.name == *name).expect("it is in the table of venues");
+        let venue = VENUES
+            .iter()
+            .copied()
+            .find(|venue| venue.words.name == *name)
+            .expect("it is in the table of venues");
         let about = "frames, a line each, to a subscribed connection: answers are JSON, and few";
         frames_target(venue, "protocol", about, move |case| run(venue, case))
     });

@@ -400,30 +400,32 @@ pub struct Refusal<'a> {
 impl Refusal<'_> {
     /// What it means, at the time `now`.
     pub fn error(&self, now: Timestamp) -> Error {
-    let Self { status, retry_after: after, date, body } = *self;
-    let kind = match status {
-        429 | 500..=599 => ErrorKind::Unavailable,
-        404 => ErrorKind::NotFound,
-        300..=399 => ErrorKind::Unsupported,
-        _ => ErrorKind::Denied,
-    };
-    let mut error = Error::new(kind, "shake hands").with("status", status);
-    if let Some(seconds) = date.and_then(|date| clock_skew(date, now)).filter(|_| kind == ErrorKind::Denied) {
-        let direction = if seconds > 0 { "ahead of" } else { "behind" };
-        error = error.with("clock_skew_seconds", seconds).hint(format!(
-            "signatures hold for seconds: this machine's clock is {} s {direction} the venue's",
-            seconds.abs()
-        ));
-    }
-    if !body.is_empty() {
-        let text = String::from_utf8_lossy(body);
-        let shown: String = text.chars().filter(|c| !c.is_control()).take(REFUSAL_CHARS_MAX).collect();
-        error = error.detail(shown);
-    }
-    match after.and_then(|text| retry_after(text, now)) {
-        Some(after) => error.retry_after(after),
-        None => error,
-    }
+        let Self { status, retry_after: after, date, body } = *self;
+        let kind = match status {
+            429 | 500..=599 => ErrorKind::Unavailable,
+            404 => ErrorKind::NotFound,
+            300..=399 => ErrorKind::Unsupported,
+            _ => ErrorKind::Denied,
+        };
+        let mut error = Error::new(kind, "shake hands").with("status", status);
+        if let Some(seconds) =
+            date.and_then(|date| clock_skew(date, now)).filter(|_| kind == ErrorKind::Denied)
+        {
+            let direction = if seconds > 0 { "ahead of" } else { "behind" };
+            error = error.with("clock_skew_seconds", seconds).hint(format!(
+                "signatures hold for seconds: this machine's clock is {} s {direction} the venue's",
+                seconds.abs()
+            ));
+        }
+        if !body.is_empty() {
+            let text = String::from_utf8_lossy(body);
+            let shown: String = text.chars().filter(|c| !c.is_control()).take(REFUSAL_CHARS_MAX).collect();
+            error = error.detail(shown);
+        }
+        match after.and_then(|text| retry_after(text, now)) {
+            Some(after) => error.retry_after(after),
+            None => error,
+        }
     }
 }
 

@@ -9,10 +9,11 @@ use clap_complete::Shell;
 use ssmd_core::{Day, Timestamp};
 
 mod books;
+mod environment;
 mod running;
 
 pub use books::{Books, FeedShow};
-use running::{APPLY, HISTORY};
+pub use environment::*;
 pub use running::{EnvApply, EnvHistory, Running};
 
 /// Stupid simple market data: records exchange feeds, archives them, proves what it has, and replays it.
@@ -32,7 +33,9 @@ pub struct Cli {
 const AFTER: &str = "\
 Examples:
   ssmd up --sim --for 30s      record a simulated exchange for half a minute
-  ssmd up -c environment.yaml  record what the document declares
+  ssmd init                    declare what to record, in env.yaml
+  ssmd symbol add SOL/USD      record one symbol more
+  ssmd up                      record what is declared
   ssmd verify                  prove that everything recorded is there
   ssmd cat | head              the exchange's own frames
 
@@ -42,7 +45,7 @@ Exit codes: 0 fine, 1 failed, 2 usage, 3 damage found or nothing found,
 const UP: &str = "\
 Examples:
   ssmd up --sim                     a simulated exchange, until Ctrl-C
-  ssmd up                           live Kraken BTC/USD and ETH/USD
+  ssmd up                           what `ssmd init` declared here
   ssmd up -c environment.yaml --data /srv/ssmd --listen 127.0.0.1:9600
 
 An edited document is applied without a restart. Ctrl-C (SIGTERM, a closed
@@ -119,17 +122,22 @@ pub enum Command {
     /// Record: connector, log, archiver and store in one process, with a live view.
     #[command(after_help = UP)]
     Up(Up),
+    /// Make a first environment here: env.yaml. Asks nothing, overwrites nothing.
+    Init(Init),
     /// Validate an environment document; says everything that is wrong at once.
     #[command(after_help = CHECK)]
     Check(Check),
     /// Say what a problem's code means, with an example of how it is wrong and how it is right.
     Explain(Explain),
-    /// Work with environments.
+    /// Work with environments: make, choose, show, compare, promote.
     #[command(subcommand)]
     Env(EnvCommand),
-    /// Show which feeds there are.
+    /// Show which feeds there are, and say which are recorded.
     #[command(subcommand)]
     Feed(FeedCommand),
+    /// Say which symbols are recorded.
+    #[command(subcommand)]
+    Symbol(SymbolCommand),
     /// Serve a venue's protocol on loopback: a market model, or recorded frames.
     #[command(after_help = SIM)]
     Sim(Sim),
@@ -172,8 +180,8 @@ pub enum Command {
 /// Flags of every daemon.
 #[derive(Clone, Debug, Args)]
 pub struct Daemon {
-    /// The environment document; without it: live Kraken BTC/USD and ETH/USD.
-    #[arg(short = 'c', long, value_name = "FILE", env = "SSMD_CONFIG")]
+    /// The environment; without it the one of this folder (`ssmd env use`), else live Kraken BTC/USD and ETH/USD.
+    #[arg(short = 'c', long, visible_alias = "env", value_name = "NAME|FILE", env = "SSMD_ENV")]
     pub config: Option<PathBuf>,
     /// Apply an edited document only when told: SIGHUP, `ssmd env apply`.
     #[arg(long)]
@@ -268,12 +276,12 @@ pub struct UpFaults {
 /// `ssmd check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// The environment document.
-    #[arg(value_name = "FILE", required_unless_present = "config")]
+    /// A name, or a document.
+    #[arg(value_name = "NAME|FILE", conflicts_with = "config")]
     pub file: Option<PathBuf>,
     /// The same, as other commands spell it.
-    #[arg(short = 'c', long, value_name = "FILE", conflicts_with = "file")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub which: Which,
     /// Also ask the world: whether venues list the symbols, the store can be written, secrets are there.
     #[arg(long)]
     pub online: bool,
@@ -290,37 +298,6 @@ pub struct Explain {
     /// Print a JSON object, or an array of all.
     #[arg(long)]
     pub json: bool,
-}
-
-/// `ssmd env`.
-#[derive(Debug, Subcommand)]
-pub enum EnvCommand {
-    /// The same as `ssmd check`.
-    #[command(after_help = CHECK)]
-    Validate(Check),
-    /// Print the JSON Schema of documents, for editors.
-    Schema,
-    /// Make what runs equal to its document, and say what changed; what is destructive only with --yes.
-    #[command(after_help = APPLY)]
-    Apply(EnvApply),
-    /// Compare what is declared with what runs: versions, subscriptions, refusals.
-    Status(Running),
-    /// List the versions of the environment that were applied, or print the one that held.
-    #[command(after_help = HISTORY)]
-    History(EnvHistory),
-}
-
-/// `ssmd feed`.
-#[derive(Debug, Subcommand)]
-pub enum FeedCommand {
-    /// The venues, their channels and their limits.
-    List {
-        /// Print one JSON array.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show one venue, and what it lists.
-    Show(FeedShow),
 }
 
 /// `ssmd sim`.

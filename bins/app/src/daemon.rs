@@ -185,11 +185,11 @@ impl Parts {
 
     /// Reads the document again when it changes.
     fn watch(&self, plan: &Plan, orders: &mpsc::Sender<Order>, services: &mut Tasks) {
-        let Some(path) = plan.flags.config.as_deref().filter(|_| plan.simulate.is_none() && !plan.once)
-        else {
-            return;
+        let path = match crate::environment::find(plan.flags.config.as_deref()) {
+            Ok(Some(path)) if plan.simulate.is_none() && !plan.once => reconcile::absolute(&path),
+            // What it was started with is looked for no more.
+            _ => return,
         };
-        let path = reconcile::absolute(path);
         self.declared.change(|state| state.document = Some(path.clone()));
         self.metrics.gauge(&metrics::DOCUMENT_REFUSED, &[]).set(0.0);
         if plan.flags.no_watch {

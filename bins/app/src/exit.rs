@@ -27,8 +27,8 @@ impl Exit {
     /// Every code with its number and meaning.
     pub const TABLE: [(Self, u8, &'static str); 7] = [
         (Self::Ok, 0, "it did what it was asked to"),
-        (Self::Failed, 1, "it failed; standard error says why"),
-        (Self::Usage, 2, "the command line makes no sense"),
+        (Self::Failed, 1, "it failed; standard error says why. For `env diff`: the two differ"),
+        (Self::Usage, 2, "the command line makes no sense; for `env diff`: one of the two is not there"),
         (
             Self::Found,
             3,

@@ -26,6 +26,7 @@ mod progress;
 mod reload;
 mod simulated;
 pub mod status;
+mod templates;
 mod view;
 
 pub use change::{Action, Change};

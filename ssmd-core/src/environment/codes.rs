@@ -91,6 +91,10 @@ codes! {
         "Keys are words. A list or a map cannot be a key. Often a `?` or a bracket stands where none was meant.",
         "? [metadata]\n: { name: dev }",
         "metadata: { name: dev }";
+    Extends = "E0020", "A document that cannot be extended",
+        "`extends` names the document that this one builds on: a path relative to this document, or a name, which means `NAME.yaml` beside it. It must be there, a chain of them must end, and it may have 8 documents.",
+        "extends: basis.yaml",
+        "metadata: { name: dev }";
     UnknownKey = "E0101", "An unknown key",
         "This section has no such key. It is refused, since an ignored key is a wish that nobody hears. The message names the keys that exist and the nearest spelling.",
         "symbls: [BTC/USD]",
@@ -109,8 +113,8 @@ codes! {
         "symbols: [\"*\"]";
     NotBuiltYet = "E0105", "Not built yet",
         "The key has a meaning that this version does not carry out yet. `check` reads it, holds it against every rule and says so; whatever would start with it refuses, rather than to run something else than the document says. Until then leave it out.",
-        "extends: base.yaml",
-        "metadata: { name: dev }";
+        "spec: { extends: base.yaml }",
+        "spec: { feeds: { kraken: { symbols: [BTC/USD] } } }";
     ApiVersion = "E0106", "Another version of the document",
         "This version reads `apiVersion: ssmd/v1`.",
         "apiVersion: ssmd/v2",

@@ -144,7 +144,7 @@ fn feed(spec: &FeedSpec) -> Value {
         .with("category", spec.category.clone())
         .with("shards", spec.shards.as_ref().map(shards))
         .with("redundancy", (spec.redundancy != 1).then_some(spec.redundancy))
-        .with("dialer", (spec.dialer == DialerSpec::Echidna).then_some("echidna"))
+        .with("dialer", (spec.dialer != DialerSpec::Rust).then(|| spec.dialer.word()))
         .with("allow_plaintext", spec.allow_plaintext.then_some(true))
         .with("keys", keys(&spec.keys))
         .done()

@@ -116,12 +116,8 @@ fn starters(feed: &FeedWords) -> Vec<Channel> {
 
 fn dialer(section: &Section<'_, '_>, log: &mut Log<'_>) -> DialerSpec {
     match section.word("dialer", log) {
-        Some("echidna") => {
-            let at = section.value("dialer").map_or_else(|| section.span(), |node| node.span);
-            let message = format!("`echidna` in {} is not built yet", section.shown("dialer"));
-            log.note(Draft::new(Code::NotBuiltYet, at, message).expected("`rust`"));
-            DialerSpec::Echidna
-        }
+        Some("echidna") => DialerSpec::Echidna,
+        Some("echidna-native") => DialerSpec::EchidnaNative,
         _ => DialerSpec::Rust,
     }
 }

@@ -69,6 +69,10 @@ pub const FIELDS: &[Field] = &[
     field(ROOT, "kind", Type::Fixed("Environment")).says("Environment", "What the document declares."),
     field(ROOT, "metadata", Type::Section(METADATA)).says("{ name: dev }", "What the environment is called."),
     field(ROOT, "spec", Type::Section(SPEC)).says("{ feeds: … }", "What runs."),
+    field(ROOT, "extends", TEXT).or("none").says(
+        "base.yaml",
+        "The document that this one builds on: a path relative to this document, or a name, which means `NAME.yaml` beside it.",
+    ),
     // What it is called.
     field(METADATA, "name", Type::Environment).says(
         "prod-eu",
@@ -181,9 +185,9 @@ pub const FIELDS: &[Field] = &[
         "2",
         "How many sessions hear the same; each is archived.",
     ),
-    field(FEED, "dialer", Type::Word(&["rust", "echidna"])).or("`rust`").says(
+    field(FEED, "dialer", Type::Word(&["rust", "echidna", "echidna-native"])).or("`rust`").says(
         "rust",
-        "Whose sockets: ours, or those of libechidna (not built yet).",
+        "Whose sockets: ours, or those of libechidna, in a build that has it ([how](libechidna.md)).",
     ),
     field(FEED, "allow_plaintext", Type::Truth).or("`false`").says(
         "true",
@@ -361,8 +365,7 @@ pub struct Later {
 }
 
 /// Every key that is refused as "not built yet", also where nothing is to start.
-pub const LATER: &[Later] =
-    &[Later { section: ROOT, key: "extends" }, Later { section: SPEC, key: "extends" }];
+pub const LATER: &[Later] = &[Later { section: SPEC, key: "extends" }];
 
 /// Where the fields of each section stand: together, in the table. A document of thousands of symbols asks for
 /// the same few fields thousands of times.

@@ -5,12 +5,16 @@
 //! secret before somebody asks.
 //!
 //! A document is read in three steps, each of which finds all it can: the bytes (`source`), the YAML (`tree`),
-//! the meaning (`read`). All problems come at once, each with its [`Code`], its place and what was expected.
+//! the meaning (`read`). One that extends others is made one tree with them between the last two (`extend`). All problems come at once, each with its [`Code`], its place and what was expected.
 
 mod access;
 mod backends;
 mod codes;
+mod compare;
+mod declared;
 mod document;
+mod edit;
+mod extend;
 mod feed;
 mod fields;
 mod json_schema;
@@ -23,6 +27,7 @@ mod schema;
 mod secret;
 mod section;
 mod source;
+mod sources;
 mod spec;
 mod storage;
 mod store;
@@ -36,6 +41,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use codes::{CODES, Code, Explanation};
+pub use compare::{Change, compare};
+pub use declared::{Declared, DeclaredValue, Setting, SourceLine};
+pub use edit::{Edit, Step, Value, document_name, edit};
+pub use extend::{Document, EXTENDS_MAX, Find, Resolved};
 pub use fields::{FIELDS, LATER, Later};
 pub use json_schema::json_schema;
 pub use place::{Finding, Place};
@@ -229,22 +238,14 @@ impl Checked {
 impl Environment {
     /// Reads a whole document, checks all of it, and says what of it is not built yet.
     ///
-    /// `source_name` is what messages call the document, a file's path as the user wrote it.
+    /// `source_name` is what messages call the document, a file's path as the user wrote it. A document that
+    /// extends another one is a problem here: [`Resolved::read`] finds the other one.
     ///
     /// # Errors
     /// Everything that is wrong with it, at least one problem, in the order of the document.
     pub fn check(text: &[u8], source_name: &str, words: &Vocabulary) -> Result<Checked, Problems> {
-        let (source, faults) = source::Source::read(source_name, text);
-        let mut log = problem::Log::new(&source);
-        if !faults.is_empty() {
-            faults.into_iter().for_each(|fault| log.add(fault));
-            return Err(log.into_problems());
-        }
-        let environment = tree::parse(&source, &mut log).and_then(|root| read::root(&root, words, &mut log));
-        match environment {
-            Some(environment) if log.is_empty() => Ok(Checked { environment, later: log.into_notes() }),
-            _ => Err(log.into_problems()),
-        }
+        let document = Document::new(source_name, text);
+        Resolved::read(document, words, &mut extend::alone).map(|resolved| resolved.checked())
     }
 
     /// Reads a whole document and checks all of it, whether all of it is built or not.

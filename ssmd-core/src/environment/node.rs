@@ -71,6 +71,11 @@ impl Node<'_> {
         }
     }
 
+    /// Whether it says `null`, in words: nothing at all behind a colon is an oversight.
+    pub(super) fn is_null(&self) -> bool {
+        self.plain().is_some_and(|text| !text.is_empty() && plain_type(text) == "nothing")
+    }
+
     /// Keeps every scalar in it out of what is shown. As deep as a document may nest, so the stack suffices.
     pub(super) fn hide(&self, log: &mut Log<'_>) {
         match &self.value {
@@ -83,7 +88,7 @@ impl Node<'_> {
 }
 
 /// The type that YAML 1.2's core schema gives a plain scalar.
-fn plain_type(text: &str) -> &'static str {
+pub(super) fn plain_type(text: &str) -> &'static str {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => "nothing",
         "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => "true or false",

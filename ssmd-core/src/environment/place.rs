@@ -1,10 +1,10 @@
 //! Places in a document by the path of keys and items, for what is found after it was read: at a venue, in a store.
 
 use super::codes::Code;
+use super::extend::{self, Document, Find};
 use super::node::{Node, Value};
 use super::problem::{Draft, Log, Problems, Span};
-use super::source::{Source, clean};
-use super::tree;
+use super::source::clean;
 
 /// How much of a message is shown, in characters.
 const MESSAGE_CHARS_MAX: usize = 400;
@@ -77,11 +77,11 @@ pub struct Finding {
 }
 
 impl Problems {
-    /// What was found, at its places in the document.
-    pub fn found(text: &[u8], source_name: &str, findings: Vec<Finding>) -> Self {
-        let (source, _) = Source::read(source_name, text);
-        let root = tree::parse(&source, &mut Log::new(&source));
-        let mut log = Log::new(&source);
+    /// What was found, at its places in a document and in those that it extends.
+    pub fn found(document: Document, find: &mut Find<'_>, findings: Vec<Finding>) -> Self {
+        let (sources, _) = extend::gather(document, find);
+        let root = extend::root(&sources, &mut Log::new(&sources));
+        let mut log = Log::new(&sources);
         for finding in findings {
             let places = finding.places.iter().filter_map(|place| Some(place.find(root.as_ref()?)));
             let span = places.min_by_key(|(missing, _)| *missing).map_or(Span::default(), |(_, span)| span);
@@ -93,6 +93,6 @@ impl Problems {
                 None => draft,
             });
         }
-        log.into_problems()
+        log.finish().0
     }
 }

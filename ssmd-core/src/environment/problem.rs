@@ -5,13 +5,13 @@ use std::fmt;
 use serde::Serialize;
 
 use super::codes::Code;
-use super::source::Source;
+use super::sources::{Sources, local};
 use crate::{Error, ErrorKind};
 
 /// How many problems are told one by one; the rest are counted. More than anybody reads.
 pub const PROBLEMS_MAX: usize = 100;
 
-/// Everything that is wrong with one document, in the order of the document; as an error never empty.
+/// Everything that is wrong with one environment, in the order of its documents; as an error never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problems {
     /// What the document is called: a path as the user wrote it.
@@ -27,13 +27,15 @@ pub struct Problems {
 pub struct Problem {
     /// What kind of problem it is.
     pub code: Code,
+    /// The document that it stands in: the one that was read, or one that this one extends.
+    pub file: String,
     /// What is wrong, in lower-case words.
     pub message: String,
     /// The line, from 1.
     pub line: usize,
     /// The column, from 1, in characters.
     pub column: usize,
-    /// The same place in bytes of the document.
+    /// The same place in bytes of that document.
     pub span: Span,
     /// What was expected there.
     pub expected: Option<String>,
@@ -92,11 +94,17 @@ impl Draft {
         self.nearest = nearest.map(str::to_owned);
         self
     }
+
+    /// The same problem in a document that begins at `base`.
+    pub(super) fn shifted(mut self, base: usize) -> Self {
+        self.span = Span::new(self.span.start + base, self.span.end + base);
+        self
+    }
 }
 
-/// Collects the problems of one document.
+/// Collects the problems of one environment. Spans count over all of its documents.
 pub(super) struct Log<'s> {
-    source: &'s Source,
+    sources: &'s Sources,
     problems: Told,
     notes: Told,
     hidden: Vec<Span>,
@@ -105,78 +113,87 @@ pub(super) struct Log<'s> {
 /// Problems up to the bound, and how many more there were.
 #[derive(Default)]
 struct Told {
-    problems: Vec<Problem>,
+    /// Each with its place over all documents.
+    problems: Vec<(Span, Problem)>,
     omitted: usize,
 }
 
 impl Told {
-    fn add(&mut self, draft: Draft, source: &Source) {
+    fn add(&mut self, draft: Draft, sources: &Sources) {
         if self.problems.len() == PROBLEMS_MAX {
             self.omitted += 1;
             return;
         }
-        let (line, column) = source.place(draft.span.start);
-        self.problems.push(Problem {
+        let (source, base) = sources.of(draft.span.start);
+        let (line, column) = source.place(draft.span.start - base);
+        let problem = Problem {
             code: draft.code,
+            file: source.name().to_owned(),
             message: draft.message,
             line,
             column,
-            span: source.within(draft.span),
+            span: source.within(local(draft.span, base)),
             expected: draft.expected,
             nearest: draft.nearest,
             excerpt: Excerpt::default(),
-        });
+        };
+        self.problems.push((draft.span, problem));
     }
 
-    fn finish(mut self, source: &Source, hidden: &[Span]) -> Problems {
-        self.problems.sort_by_key(|problem| (problem.span.start, problem.code));
-        for problem in &mut self.problems {
-            problem.excerpt = source.excerpt(problem.span, hidden);
+    fn finish(mut self, sources: &Sources, hidden: &[Span]) -> Problems {
+        self.problems.sort_by_key(|(span, problem)| (span.start, problem.code));
+        for (span, problem) in &mut self.problems {
+            let (source, base) = sources.of(span.start);
+            let hidden: Vec<_> =
+                hidden.iter().filter(|span| span.end > base).map(|span| local(*span, base)).collect();
+            problem.excerpt = source.excerpt(problem.span, &hidden);
         }
-        Problems { source: source.name().to_owned(), problems: self.problems, omitted: self.omitted }
+        Problems {
+            source: sources.names().next().unwrap_or_default().to_owned(),
+            problems: self.problems.into_iter().map(|(_, problem)| problem).collect(),
+            omitted: self.omitted,
+        }
     }
 }
 
 impl<'s> Log<'s> {
-    pub(super) fn new(source: &'s Source) -> Self {
-        Self { source, problems: Told::default(), notes: Told::default(), hidden: Vec::new() }
+    pub(super) fn new(sources: &'s Sources) -> Self {
+        Self { sources, problems: Told::default(), notes: Told::default(), hidden: Vec::new() }
     }
 
     pub(super) fn add(&mut self, draft: Draft) {
-        self.problems.add(draft, self.source);
+        self.problems.add(draft, self.sources);
     }
 
     /// What is right and not built yet.
     pub(super) fn note(&mut self, draft: Draft) {
-        self.notes.add(draft, self.source);
+        self.notes.add(draft, self.sources);
     }
 
-    /// Keeps a stretch of the document out of every line that is shown: it may be a secret.
+    /// Keeps a stretch of the documents out of every line that is shown: it may be a secret.
     pub(super) fn hide(&mut self, span: Span) {
         self.hidden.push(span);
     }
 
     /// The line of a place, for messages that point at a second one.
     pub(super) fn line(&self, at: usize) -> usize {
-        self.source.line(at)
+        let (source, base) = self.sources.of(at);
+        source.line(at - base)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.problems.problems.is_empty()
     }
 
-    pub(super) fn into_problems(self) -> Problems {
-        self.problems.finish(self.source, &self.hidden)
-    }
-
-    pub(super) fn into_notes(self) -> Problems {
-        self.notes.finish(self.source, &self.hidden)
+    /// What is wrong, and what is right and not built yet.
+    pub(super) fn finish(self) -> (Problems, Problems) {
+        (self.problems.finish(self.sources, &self.hidden), self.notes.finish(self.sources, &self.hidden))
     }
 }
 
 impl Problems {
-    /// All of it as one JSON object: `source`, `problems` (each with `code`, `message`, `line`, `column`, `span`,
-    /// `expected`, `nearest`) and `omitted`.
+    /// All of it as one JSON object: `source`, `problems` (each with `code`, `file`, `message`, `line`, `column`,
+    /// `span`, `expected`, `nearest`) and `omitted`.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!(self)
     }
@@ -197,7 +214,7 @@ impl Problem {
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.problems {
-            problem.write_block(&self.source, f)?;
+            problem.write_block(f)?;
             f.write_str("\n")?;
         }
         if self.omitted > 0 {
@@ -209,11 +226,11 @@ impl fmt::Display for Problems {
 }
 
 impl Problem {
-    fn write_block(&self, source: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_block(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Excerpt { text, indent, width } = &self.excerpt;
         let margin = self.line.to_string().len();
         writeln!(f, "error[{}]: {}", self.code, self.message)?;
-        writeln!(f, "{:margin$}--> {source}:{}:{}", "", self.line, self.column)?;
+        writeln!(f, "{:margin$}--> {}:{}:{}", "", self.file, self.line, self.column)?;
         writeln!(f, "{:margin$} |", "")?;
         if !text.is_empty() {
             writeln!(f, "{} | {text}", self.line)?;

@@ -21,6 +21,7 @@ pub(super) fn root(node: &Node<'_>, words: &Vocabulary, log: &mut Log<'_>) -> Op
     let root = Section::open(node, ROOT, "", at, log)?;
     fixed(&root, "apiVersion", API_VERSION, Code::ApiVersion, log);
     fixed(&root, "kind", KIND, Code::Kind, log);
+    root.text("extends", log);
     let metadata = root.get("metadata").and_then(|(key, node)| metadata(node, key.span, log));
     let (name, about) = metadata.map_or((None, None), |(name, about)| (name, Some(about)));
     let spec = root.get("spec").and_then(|(key, node)| Section::open(node, SPEC, "spec", key.span, log));

@@ -65,6 +65,11 @@ impl Source {
         &self.text[self.start()..]
     }
 
+    /// How long it is, a byte order mark included.
+    pub(super) fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// Where the text starts in the document.
     pub(super) fn start(&self) -> usize {
         self.lines[0]

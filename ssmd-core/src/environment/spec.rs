@@ -226,8 +226,21 @@ pub enum DialerSpec {
     /// Ours.
     #[default]
     Rust,
-    /// Those of libechidna.
+    /// Those of libechidna, over TCP and TLS of ours.
     Echidna,
+    /// Those of libechidna, with its own TCP and events.
+    EchidnaNative,
+}
+
+impl DialerSpec {
+    /// Its word in documents.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Echidna => "echidna",
+            Self::EchidnaNative => "echidna-native",
+        }
+    }
 }
 
 /// What is said about one symbol.

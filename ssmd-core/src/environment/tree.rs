@@ -15,9 +15,10 @@ use super::source::{Source, quote};
 /// How deep maps and lists may nest. The deepest place of a document that means something is 6.
 pub const NESTING_MAX: usize = 32;
 
-/// Reads the document's one root. `None` if there is none, or if what follows cannot be read.
-pub(super) fn parse<'t>(source: &'t Source, log: &mut Log<'_>) -> Option<Node<'t>> {
-    let offsets = Offsets::new(source);
+/// Reads the one root of a document that begins at `base`. `None` if there is none, or if what follows cannot be
+/// read.
+pub(super) fn parse<'t>(source: &'t Source, base: usize, log: &mut Log<'_>) -> Option<Node<'t>> {
+    let offsets = Offsets::new(source, base);
     let mut builder = Builder { open: Vec::new(), root: None, documents: 0 };
     for event in Parser::new_from_str(source.text()) {
         let (event, span) = match event {
@@ -37,7 +38,8 @@ pub(super) fn parse<'t>(source: &'t Source, log: &mut Log<'_>) -> Option<Node<'t
     }
     if builder.root.is_none() {
         let message = "the document is empty";
-        log.add(Draft::new(Code::OneDocument, Span::default(), message).expected("`apiVersion: ssmd/v1`"));
+        let start = Span::new(base, base);
+        log.add(Draft::new(Code::OneDocument, start, message).expected("`apiVersion: ssmd/v1`"));
     }
     builder.root
 }
@@ -61,7 +63,7 @@ fn too_deep(span: Span) -> Draft {
 }
 
 /// Turns the parser's offsets, which count characters, into bytes.
-struct Offsets<'t> {
+pub(super) struct Offsets<'t> {
     text: &'t str,
     start: usize,
     /// The byte of every [`Offsets::STEP`]th character; empty if characters are bytes.
@@ -71,13 +73,13 @@ struct Offsets<'t> {
 impl<'t> Offsets<'t> {
     const STEP: usize = 64;
 
-    fn new(source: &'t Source) -> Self {
+    pub(super) fn new(source: &'t Source, base: usize) -> Self {
         let text = source.text();
         let steps = match text.is_ascii() {
             true => Vec::new(),
             false => text.char_indices().step_by(Self::STEP).map(|(at, _)| at).collect(),
         };
-        Self { text, start: source.start(), steps }
+        Self { text, start: base + source.start(), steps }
     }
 
     fn byte(&self, index: usize) -> usize {
@@ -97,7 +99,7 @@ impl<'t> Offsets<'t> {
     }
 
     /// In the document, without the white space that the parser counts to the end of some nodes.
-    fn span(&self, span: saphyr_parser::Span) -> Span {
+    pub(super) fn span(&self, span: saphyr_parser::Span) -> Span {
         let (start, end) = (self.byte(span.start.index()), self.byte(span.end.index()));
         let shown = self.text[start - self.start..end.max(start) - self.start].trim_end();
         Span::new(start, start + shown.len())

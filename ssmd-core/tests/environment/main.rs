@@ -4,6 +4,7 @@
 
 mod docs;
 mod editors;
+mod extend;
 mod golden;
 mod hostile;
 mod load;

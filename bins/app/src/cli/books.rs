@@ -42,8 +42,8 @@ pub struct FeedShow {
     /// List also what cannot be traded.
     #[arg(long, requires = "universe")]
     pub all: bool,
-    /// Ask at the address that this document has for the feed.
-    #[arg(short = 'c', long, value_name = "FILE", env = "SSMD_CONFIG")]
+    /// Show what this environment says of the feed, and where; with --universe, ask at the address that it has.
+    #[arg(short = 'c', long, visible_alias = "env", value_name = "NAME|FILE", env = "SSMD_ENV")]
     pub config: Option<PathBuf>,
     /// Ask at this address, a simulator's for example.
     #[arg(long, value_name = "URL", requires = "universe")]

@@ -4,19 +4,20 @@ use ssmd_core::Error;
 use ssmd_core::environment::{Checked, Environment, JournalSpec, Problems, StoreSpec};
 
 use crate::cli::Check;
+use crate::environment;
 use crate::exit::Exit;
 use crate::online;
 use crate::output::{Out, Outcome, Stopped};
 
 /// Says everything that is wrong with a document, or what it declares.
 pub(super) async fn run(args: &Check) -> Outcome {
-    let Some(path) = args.file.as_ref().or(args.config.as_ref()) else { return Ok(Exit::Usage) };
-    let text = std::fs::read(path)
+    let path = environment::named(args.file.as_deref().or(args.which.config.as_deref()))?;
+    let text = std::fs::read(&path)
         .map_err(|cause| Error::io("read environment", cause).with("file", path.display()))?;
     let name = path.display().to_string();
     let mut out = Out::new();
-    let checked = match Environment::check(&text, &name, &ssmd_feeds::vocabulary()) {
-        Ok(checked) => checked,
+    let checked = match environment::parse(&path, text.clone()) {
+        Ok(resolved) => resolved.checked(),
         Err(problems) => return wrong(&problems, &name, &[], args.json, &mut out),
     };
     let (asked, findings) = match args.online {
@@ -24,7 +25,7 @@ pub(super) async fn run(args: &Check) -> Outcome {
         false => (Vec::new(), Vec::new()),
     };
     if !findings.is_empty() {
-        return wrong(&Problems::found(&text, &name, findings), &name, &asked, args.json, &mut out);
+        return wrong(&environment::found(&path, text, findings), &name, &asked, args.json, &mut out);
     }
     let Checked { environment, later } = checked;
     if args.json {

@@ -1,203 +1,185 @@
-//! `ssmd feed list` and `ssmd feed show`.
+//! `ssmd feed`: which feeds there are, and which are recorded.
 
-use std::sync::Arc;
+use std::path::Path;
 
-use ssmd_core::environment::{Environment, FeedSpec, SymbolFilters};
-use ssmd_core::{Clock, Decimal, FeedName, Result, SystemClock};
-use ssmd_feeds::listing::{Listed, Listing};
-use ssmd_feeds::{Dialer, OpenContext, Subscriptions, VENUES, VenueInfo};
+use ssmd_core::environment::{Edit, Resolved, Step, Value};
+use ssmd_core::{Error, ErrorKind};
+use ssmd_feeds::VENUES;
 
-use crate::cli::FeedShow;
-use crate::environment;
+use super::env::origin;
+use super::symbol::{self, section};
+use super::venue;
+use crate::cli::{Editing, FeedAdd, FeedCommand, Which};
+use crate::environment::{self, Wish};
 use crate::exit::Exit;
-use crate::output::{Out, Outcome, Stopped};
-use crate::status::grouped;
+use crate::output::{Out, Outcome};
+use crate::status::plural;
 
-/// Prints the venues, their channels and their limits.
-pub(super) fn list(json: bool) -> Outcome {
-    let mut out = Out::new();
-    if json {
-        out.json(&VENUES.iter().copied().map(describe).collect::<Vec<_>>())?;
-    } else {
-        VENUES.iter().try_for_each(|venue| print(venue, &mut out))?;
+const OPERATION: &str = "edit feeds";
+
+/// Runs a command about feeds.
+pub(super) async fn run(command: &FeedCommand) -> Outcome {
+    match command {
+        FeedCommand::List { which, json } => list(which, *json),
+        FeedCommand::Show(args) => match &args.config {
+            Some(word) if !args.universe => show(&args.name, word, args.json),
+            _ => venue::show(args).await,
+        },
+        FeedCommand::Add(args) => add(args),
+        FeedCommand::Remove { feed, symbols, editing } => remove(feed, symbols, editing),
+        FeedCommand::Enable { feed, editing } => enable(feed, true, editing),
+        FeedCommand::Disable { feed, editing } => enable(feed, false, editing),
     }
-    out.flush()?;
-    Ok(Exit::Ok)
 }
 
-/// Prints one venue, or what it lists.
-pub(super) async fn show(args: &FeedShow) -> Outcome {
-    let name: FeedName = args.name.parse()?;
-    let venue = ssmd_feeds::venue(&name)?;
-    let mut out = Out::new();
-    if args.universe {
-        let listed = universe(venue, &name, args).await?;
-        if args.json {
-            out.json(&listed.iter().map(row).collect::<Vec<_>>())?;
-        } else {
-            print_listed(&listed, &mut out)?;
-        }
-    } else if args.json {
-        out.json(&describe(venue))?;
-    } else {
-        print(venue, &mut out)?;
-        out.line(format_args!("  documented at {}", venue.docs))?;
-    }
-    out.flush()?;
-    Ok(Exit::Ok)
-}
-
-/// What the venue lists now, as far as it is asked for; by name.
-async fn universe(
-    venue: &'static VenueInfo,
-    name: &FeedName,
-    args: &FeedShow,
-) -> std::result::Result<Vec<Listed>, Stopped> {
-    let spec = spec(venue, name, args)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let tls = ssmd_feeds::tls::client_config(None)?;
-    let context = OpenContext {
-        dial: Arc::new(Dialer::new(Arc::clone(&tls), spec.allow_plaintext)),
-        tls,
-        clock: Arc::clone(&clock),
-        subscriptions: Subscriptions::default(),
-    };
-    let Listing { mut listed, bad } = (venue.listing)(&spec, &context)?().await?;
-    for (row, why) in bad {
-        eprintln!("warning: what is listed as {row} was left out: {why}");
-    }
-    if !args.all {
-        listed.retain(|listed| listed.tradable);
-    }
-    if !args.symbols.is_empty() {
-        let every = Listing { listed: listed.clone(), bad: Vec::new() };
-        let meant = every.select(&args.symbols, &SymbolFilters::default(), clock.now())?;
-        listed.retain(|listed| meant.binary_search(&listed.symbol).is_ok());
-    }
-    listed.sort_by(|a, b| a.symbol.cmp(&b.symbol));
-    Ok(listed)
-}
-
-/// The feed as the document has it, or as it is without one.
-fn spec(venue: &VenueInfo, name: &FeedName, args: &FeedShow) -> std::result::Result<FeedSpec, Stopped> {
-    let declared = match &args.config {
-        Some(path) => environment::load(Some(path))?.feeds.into_iter().find(|feed| feed.name == *name),
+fn list(which: &Which, json: bool) -> Outcome {
+    // Without a word about an environment this is about venues, whichever is used here.
+    let resolved = match &which.config {
+        Some(word) => Some(environment::resolve(Some(word))?.1),
         None => None,
     };
-    let builtin = || -> Result<Option<FeedSpec>> {
-        Ok(Environment::builtin(&venue.words)?.feeds.into_iter().find(|feed| feed.name == *name))
-    };
-    let spec = match declared {
-        Some(spec) => Some(spec),
-        None => builtin()?,
-    };
-    let mut spec = spec.ok_or_else(|| {
-        ssmd_core::Error::new(ssmd_core::ErrorKind::Bug, "show feed").detail("the built-in document lacks it")
-    })?;
-    if args.rest.is_some() {
-        spec.rest.clone_from(&args.rest);
+    let mut out = Out::new();
+    match (&resolved, json) {
+        (None, true) => out.json(&VENUES.iter().copied().map(venue::describe).collect::<Vec<_>>())?,
+        (None, false) => venue::print_all(&mut out)?,
+        (Some(resolved), true) => {
+            let names = resolved.environment.feeds.iter().map(|feed| feed.name.as_str());
+            out.json(&names.map(|feed| declared(resolved, feed)).collect::<Vec<_>>())?;
+        }
+        (Some(resolved), false) => {
+            for spec in &resolved.environment.feeds {
+                let feed = declared(resolved, spec.name.as_str());
+                let channels: Vec<_> = spec.channels.iter().map(ToString::to_string).collect();
+                let off = if feed["enabled"] == false { "  (disabled)" } else { "" };
+                out.line(format_args!(
+                    "{:<16} {:<12} {}{off}",
+                    spec.name.as_str(),
+                    plural(spec.symbols.len() as u64, "symbol"),
+                    channels.join(", ")
+                ))?;
+            }
+        }
     }
-    Ok(spec)
+    out.flush()?;
+    Ok(Exit::Ok)
 }
 
-fn print(venue: &VenueInfo, out: &mut Out) -> std::result::Result<(), Stopped> {
-    let key = match venue.words.keys {
-        [] => "needs no key".to_owned(),
-        keys => format!("needs {}", keys.join(" and ")),
-    };
-    out.line(format_args!("{}: {} ({key})", venue.words.name, venue.summary))?;
-    out.line(format_args!("  {}  {}", venue.url, venue.rest.unwrap_or("")))?;
-    for channel in venue.words.channels {
-        let options = match venue.words.options(channel).as_slice() {
-            [] => String::new(),
-            options => format!(" [:{}]", options.join("|")),
-        };
-        out.line(format_args!("  {:<11} {}{options}", channel.name, channel.summary))?;
-    }
-    let limits = &venue.limits;
-    let age = limits.session_age.map_or(String::new(), |age| format!(" of at most {} s", age.as_secs()));
-    out.line(format_args!(
-        "  limits: {} topics on a connection, {} connections{age}, {} connects in {} s",
-        grouped(limits.topics_per_session.get() as u64),
-        grouped(limits.sessions.get() as u64),
-        limits.connects,
-        limits.connects_window.as_secs(),
-    ))
-}
-
-fn describe(venue: &VenueInfo) -> serde_json::Value {
-    let channels: Vec<_> = venue
-        .words
-        .channels
-        .iter()
-        .map(|channel| {
-            serde_json::json!({
-                "name": channel.name,
-                "summary": channel.summary,
-                "options": venue.words.options(channel),
-                "default_option": channel.default_option,
-            })
+/// What an environment says about a feed, for programs.
+fn declared(resolved: &Resolved, feed: &str) -> serde_json::Value {
+    let section = section(resolved, feed).map(|(_, section)| section);
+    let settings = section.map(|section| section.settings()).unwrap_or_default();
+    let spec = resolved.environment.feeds.iter().find(|spec| spec.name.as_str() == feed);
+    let values: Vec<_> = settings
+        .into_iter()
+        .map(|setting| {
+            let from = origin(setting.place, resolved);
+            serde_json::json!({ "path": setting.path, "value": setting.value, "from": from })
         })
         .collect();
     serde_json::json!({
-        "name": venue.words.name,
-        "summary": venue.summary,
-        "url": venue.url,
-        "rest": venue.rest,
-        "needs_key": !venue.words.keys.is_empty(),
-        "keys": venue.words.keys,
-        "docs": venue.docs,
-        "channels": channels,
-        "limits": {
-            "topics_per_session": venue.limits.topics_per_session,
-            "sessions": venue.limits.sessions,
-            "session_age_seconds": venue.limits.session_age.map(|age| age.as_secs()),
-            "connects": venue.limits.connects,
-            "connects_window_seconds": venue.limits.connects_window.as_secs(),
-        },
+        "name": feed,
+        "enabled": section.and_then(|section| section.get(&["enabled"])?.text()) != Some("false"),
+        "channels": spec.map(|spec| spec.channels.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        "symbols": spec.map(|spec| &spec.symbols),
+        "values": values,
     })
 }
 
-fn print_listed(listed: &[Listed], out: &mut Out) -> std::result::Result<(), Stopped> {
-    let width = listed.iter().map(|listed| listed.symbol.as_str().chars().count()).max().unwrap_or(0);
-    for one in listed {
-        let instrument = &one.instrument;
-        let pair = match (&instrument.base, &instrument.quote) {
-            (Some(base), Some(quote)) => format!("{base}/{quote}"),
-            _ => String::new(),
-        };
-        let step = |name: &str, step: Option<Decimal>| step.map(|step| format!("{name} step {step}"));
-        let parts = [
-            (!one.tradable).then(|| "not tradable".to_owned()),
-            instrument.status.clone(),
-            (!pair.is_empty()).then_some(pair),
-            step("price", instrument.price_increment),
-            step("size", instrument.size_increment),
-            one.category.clone(),
-            one.series.clone(),
-            one.closes.map(|closes| format!("closes {closes}")),
-            one.title.clone(),
-        ];
-        let shown: Vec<_> = parts.into_iter().flatten().collect();
-        out.line(format!("{:<width$}  {}", one.symbol.as_str(), shown.join(", ")).trim_end())?;
+fn show(feed: &str, word: &Path, json: bool) -> Outcome {
+    let (_, resolved) = environment::resolve(Some(word))?;
+    let Some((_, found)) = section(&resolved, feed) else { return Err(unknown(&resolved, feed).into()) };
+    let mut out = Out::new();
+    if json {
+        out.json(&declared(&resolved, feed))?;
+    } else {
+        for setting in found.settings() {
+            let from = origin(setting.place, &resolved);
+            out.line(format_args!("{:<18} {:<44} {from}", setting.path, setting.value))?;
+        }
     }
-    if listed.is_empty() {
-        out.line("nothing is listed")?;
-    }
-    Ok(())
+    out.flush()?;
+    Ok(Exit::Ok)
 }
 
-/// The same as JSON; what the venue does not say is null.
-fn row(listed: &Listed) -> serde_json::Value {
-    serde_json::json!({
-        "symbol": listed.symbol,
-        "tradable": listed.tradable,
-        "title": listed.title,
-        "category": listed.category,
-        "series": listed.series,
-        "opens": listed.opens,
-        "closes": listed.closes,
-        "volume": listed.volume,
-        "instrument": listed.instrument,
+fn unknown(resolved: &Resolved, feed: &str) -> Error {
+    let known: Vec<_> = resolved.environment.feeds.iter().map(|feed| feed.name.as_str()).collect();
+    Error::new(ErrorKind::NotFound, OPERATION)
+        .detail("the environment has no such feed")
+        .with("feed", feed)
+        .hint(format!("it has {}; `ssmd feed add {feed}` adds it", known.join(", ")))
+}
+
+/// The path to a feed under `spec.feeds`, and further.
+fn path(feed: &str, more: &[&str]) -> Vec<Step> {
+    ["spec", "feeds", feed].iter().chain(more).map(|&key| key.into()).collect()
+}
+
+fn add(args: &FeedAdd) -> Outcome {
+    let wanted: Vec<_> = args.symbols.iter().chain(&args.more_symbols).cloned().collect();
+    symbol::edit(&args.editing, |resolved| {
+        let FeedAdd { feed, channels, depth, .. } = args;
+        if section(resolved, feed).is_some() {
+            let mut wish = match wanted.as_slice() {
+                [] => Wish { edits: Vec::new(), said: format!("{feed} is there already") },
+                wanted => symbol::add_to(resolved, feed, wanted, None, depth.as_deref())?,
+            };
+            if !channels.is_empty() {
+                let list = channels.iter().map(|channel| channel.as_str().into()).collect();
+                wish.edits.push(Edit::Set(path(feed, &["channels"]), Value::List(list)));
+                wish.said = format!("{feed} records {}", channels.join(", "));
+            }
+            return Ok(wish);
+        }
+        let words = ssmd_feeds::vocabulary();
+        // A feed that does not exist is told by the check of the new document, with the names that do.
+        let start = words.feed(feed).map(|words| words.starter);
+        let or_start = |given: &[String], start: Option<&[&str]>| match given {
+            [] => start.unwrap_or(&["*"]).iter().map(|&word| word.to_owned()).collect(),
+            given => given.to_vec(),
+        };
+        let channels = or_start(channels, start.map(|start| start.channels));
+        let symbols = or_start(&wanted, start.map(|start| start.symbols));
+        let said = format!("{feed} records {} of {}", channels.join(", "), symbols.join(", "));
+        let items = symbols.iter().map(|name| symbol::item(name, None, depth.as_deref()));
+        let value = Value::Map(vec![
+            ("channels".into(), Value::List(channels.iter().map(|name| name.as_str().into()).collect())),
+            ("symbols".into(), Value::List(items.collect())),
+        ]);
+        Ok(Wish { edits: vec![Edit::Set(path(feed, &[]), value)], said })
+    })
+}
+
+fn remove(feed: &str, symbols: &[String], editing: &Editing) -> Outcome {
+    symbol::edit(editing, |resolved| {
+        let (_, found) = section(resolved, feed).ok_or_else(|| unknown(resolved, feed))?;
+        if !symbols.is_empty() {
+            return symbol::remove_from(resolved, feed, symbols);
+        }
+        if resolved.environment.feeds.len() == 1 {
+            return Err(Error::new(ErrorKind::Invalid, OPERATION)
+                .detail("no feed would be left")
+                .with("feed", feed)
+                .hint(format!("`ssmd feed disable {feed}` keeps it, and does not record it")));
+        }
+        // What is inherited is taken away by saying so.
+        let inherited = found.place.is_some_and(|place| place.document > 0);
+        let edit = match inherited {
+            true => Edit::Set(path(feed, &[]), Value::Word("null".into())),
+            false => Edit::Remove(path(feed, &[])),
+        };
+        Ok(Wish { edits: vec![edit], said: format!("{feed} is recorded no more") })
+    })
+}
+
+fn enable(feed: &str, on: bool, editing: &Editing) -> Outcome {
+    symbol::edit(editing, |resolved| {
+        let (path, found) = section(resolved, feed).ok_or_else(|| unknown(resolved, feed))?;
+        let is_on = found.get(&["enabled"]).and_then(|value| value.text()) != Some("false");
+        let word = if on { "enabled" } else { "disabled" };
+        if is_on == on {
+            return Ok(Wish { edits: Vec::new(), said: format!("{feed} is {word} already") });
+        }
+        let path = path.into_iter().chain(["enabled"]).map(Step::from).collect();
+        Ok(Wish { edits: vec![Edit::Set(path, on.into())], said: format!("{feed} is {word}") })
     })
 }

@@ -6,22 +6,26 @@ mod books;
 mod cat;
 mod check;
 mod declared;
+pub(crate) mod env;
 mod explain;
 mod feed;
 mod gaps;
 mod grep;
 mod import;
+mod init;
 mod ls;
 mod replay;
 mod sim;
 mod status;
+mod symbol;
 mod tail;
 pub(crate) mod up;
+mod venue;
 mod verify;
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, EnvCommand, FeedCommand};
+use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::logs;
 use crate::output::{Out, Outcome};
@@ -34,14 +38,12 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     }
     match cli.command {
         Command::Up(args) => up::run(args, json).await,
-        Command::Check(args) | Command::Env(EnvCommand::Validate(args)) => check::run(&args).await,
-        Command::Env(EnvCommand::Apply(args)) => declared::apply(&args).await,
-        Command::Env(EnvCommand::Status(args)) => declared::status(&args).await,
-        Command::Env(EnvCommand::History(args)) => declared::history(&args).await,
-        Command::Env(EnvCommand::Schema) => explain::schema(),
+        Command::Init(args) => init::run(&args),
+        Command::Check(args) => check::run(&args).await,
         Command::Explain(args) => explain::run(&args),
-        Command::Feed(FeedCommand::List { json }) => feed::list(json),
-        Command::Feed(FeedCommand::Show(args)) => feed::show(&args).await,
+        Command::Env(command) => env::run(&command).await,
+        Command::Feed(command) => feed::run(&command).await,
+        Command::Symbol(command) => symbol::run(&command),
         Command::Sim(args) => sim::run(args).await,
         Command::Tail(args) => tail::run(&args).await,
         Command::Status(args) => status::run(&args).await,

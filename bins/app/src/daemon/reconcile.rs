@@ -77,7 +77,7 @@ impl Parts {
     async fn asked(&mut self, apply: &Apply) -> Result<Answer> {
         let mut answer = self.answer();
         let read = match (&apply.document, self.declared.now().document) {
-            (Some(text), _) => environment::parse(text.as_bytes(), "the document"),
+            (Some(text), _) => environment::of_text(Path::new("the document"), text.clone().into_bytes()),
             (None, Some(path)) => load(&path),
             (None, None) => {
                 answer.refused.push("it was started without a document that it could read again".to_owned());

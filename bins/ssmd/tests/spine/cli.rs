@@ -11,12 +11,19 @@ use tempfile::{TempDir, tempdir};
 use crate::rig::{Running, free_port, json, output, run, ssmd, store_of, text_of, until};
 
 /// Every command that has a help text of its own.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 41] = [
     "up",
+    "init",
     "check",
     "explain",
     "env",
     "env validate",
+    "env list",
+    "env use",
+    "env create",
+    "env show",
+    "env diff",
+    "env promote",
     "env schema",
     "env apply",
     "env status",
@@ -24,6 +31,16 @@ const COMMANDS: [&str; 22] = [
     "feed",
     "feed list",
     "feed show",
+    "feed add",
+    "feed remove",
+    "feed enable",
+    "feed disable",
+    "symbol",
+    "symbol list",
+    "symbol map",
+    "symbol add",
+    "symbol remove",
+    "symbol validate",
     "sim",
     "tail",
     "status",
@@ -234,7 +251,7 @@ fn lines(text: &str) -> Vec<Value> {
 }
 
 /// The paths of all fields, as `feeds[].frames`; an array at the top is its elements.
-fn fields(at: &str, value: &Value, found: &mut BTreeSet<String>) {
+pub(crate) fn fields(at: &str, value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
@@ -256,7 +273,7 @@ fn fields(at: &str, value: &Value, found: &mut BTreeSet<String>) {
 
 /// The fields that a section's table names in its first column: those that are always there, and the others, which
 /// a row calls optional.
-fn named(docs: &str, section: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+pub(crate) fn named(docs: &str, section: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let heading = format!("### {section}\n");
     let from = docs.find(&heading).unwrap_or_else(|| panic!("docs/cli.md has no section {section}"));
     let text = &docs[from + heading.len()..];
@@ -300,12 +317,12 @@ fn transcript(arguments: &[&str], hide: &[(&str, &str)]) -> String {
     text
 }
 
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,".contains(c);
     if word.chars().all(plain) { word.to_owned() } else { format!("'{word}'") }
 }
 
-fn golden(name: &str, text: &str) {
+pub(crate) fn golden(name: &str, text: &str) {
     let path = folder().join(name);
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         return std::fs::write(&path, text).unwrap();

@@ -6,10 +6,12 @@ mod books;
 mod cli;
 mod connects;
 mod environment;
+mod environments;
 mod metrics;
 mod reload;
 mod restart;
 mod rig;
+mod simplicity;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

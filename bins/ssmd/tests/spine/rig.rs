@@ -15,9 +15,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) fn ssmd(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ssmd"));
     command.args(arguments).stdin(Stdio::null()).env("COLUMNS", "80");
-    for name in ["SSMD_LOG", "SSMD_DATA", "SSMD_STORE", "SSMD_CONFIG"] {
+    for name in ["SSMD_LOG", "SSMD_DATA", "SSMD_STORE", "SSMD_CONFIG", "SSMD_ENV"] {
         command.env_remove(name);
     }
+    // What somebody chose on this machine is no part of a test.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
 

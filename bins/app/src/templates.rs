@@ -1,0 +1,85 @@
+//! The documents that `ssmd init` and `ssmd env create` begin with. A new one is a file and a line.
+
+use clap::builder::{PossibleValue, PossibleValuesParser};
+
+/// A document to begin with.
+pub(crate) struct Template {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it is, in a few words.
+    summary: &'static str,
+    /// What it says. The name is replaced.
+    pub(crate) text: &'static str,
+}
+
+/// All of them.
+pub(crate) const TEMPLATES: &[Template] = &[
+    Template {
+        name: "minimal",
+        summary: "two symbols of Kraken, all else by default",
+        text: include_str!("templates/minimal.yaml"),
+    },
+    Template {
+        name: "kraken",
+        summary: "Kraken spot, every key that it takes",
+        text: include_str!("templates/kraken.yaml"),
+    },
+    Template {
+        name: "kraken-futures",
+        summary: "Kraken futures, every key that it takes",
+        text: include_str!("templates/kraken-futures.yaml"),
+    },
+    Template {
+        name: "full",
+        summary: "every venue that needs no account, with comments",
+        text: include_str!("templates/full.yaml"),
+    },
+];
+
+/// The template of that name.
+pub(crate) fn template(name: &str) -> Option<&'static Template> {
+    TEMPLATES.iter().find(|template| template.name == name)
+}
+
+/// Reads a template's name.
+pub(crate) fn parser() -> PossibleValuesParser {
+    TEMPLATES
+        .iter()
+        .map(|template| PossibleValue::new(template.name).help(template.summary))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use ssmd_core::environment::Environment;
+
+    use super::*;
+
+    #[test]
+    fn every_template_is_valid_and_stays_so_under_another_name() {
+        for Template { name, text, .. } in TEMPLATES {
+            let words = ssmd_feeds::vocabulary();
+            Environment::parse(text.as_bytes(), name, &words).unwrap_or_else(|problems| panic!("{problems}"));
+            let renamed = crate::commands::env::renamed(text, "other").unwrap();
+            let environment = Environment::parse(renamed.as_bytes(), name, &words).unwrap();
+            assert_eq!(environment.name.as_str(), "other");
+            assert_eq!(renamed.lines().count(), text.lines().count());
+        }
+    }
+
+    #[test]
+    fn the_examples_are_the_templates() {
+        let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/environments");
+        if !examples.is_dir() {
+            return println!("no examples beside this crate");
+        }
+        for Template { name, text, .. } in TEMPLATES {
+            let example = std::fs::read_to_string(examples.join(format!("{name}.yaml"))).unwrap();
+            assert!(
+                example == *text,
+                "examples/environments/{name}.yaml and the template of that name differ"
+            );
+        }
+    }
+}
