@@ -43,6 +43,17 @@ pub(super) enum Change {
 }
 
 impl Books {
+    /// Whether a book of that name can be kept; to be asked before anything is remembered of its frame.
+    ///
+    /// # Errors
+    /// Words, for a name that can be none and for too many books.
+    pub(super) fn check(&mut self, name: &str) -> Result<(), String> {
+        if self.0.contains_key(name) {
+            return Ok(());
+        }
+        self.symbol(name).map(drop)
+    }
+
     /// Takes a snapshot; gives the market's name.
     ///
     /// # Errors
@@ -107,7 +118,9 @@ impl Books {
 
     /// Books that were left.
     pub(super) fn forget(&mut self, names: &[String]) {
-        names.iter().for_each(|name| drop(self.0.remove(name.as_str())));
+        for name in names {
+            self.0.remove(name.as_str());
+        }
     }
 
     /// Every book of a subscription that is over.
