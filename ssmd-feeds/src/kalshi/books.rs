@@ -17,6 +17,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct Books(HashMap<Symbol, Market>);
 
 struct Market {
+    symbol: Symbol,
     sid: Option<u64>,
     state: State,
     book: OrderBook,
@@ -60,7 +61,7 @@ impl Books {
     /// Words, for a name that can be none and for too many books.
     pub(super) fn replace(&mut self, name: &str, sid: Option<u64>, book: &Book) -> Result<Symbol, String> {
         let symbol = self.symbol(name)?;
-        let market = self.0.entry(symbol.clone()).or_insert_with(Market::new);
+        let market = self.0.entry(symbol.clone()).or_insert_with(|| Market::new(symbol.clone()));
         market.sid = sid;
         market.state = State::Live;
         market.book.replace(&book.bids, &book.asks);
@@ -78,13 +79,14 @@ impl Books {
         (side, price, change): (BookSide, Decimal, Decimal),
         now: Timestamp,
     ) -> Result<Change, String> {
-        if !self.0.contains_key(name) {
+        let Some(market) = self.0.get_mut(name) else {
             let symbol = self.symbol(name)?;
-            let broken = Market { sid, state: State::Broken { asked: now }, book: OrderBook::new() };
+            let state = State::Broken { asked: now };
+            let broken = Market { symbol: symbol.clone(), sid, state, book: OrderBook::new() };
             self.0.insert(symbol.clone(), broken);
             return Ok(Change::Breaks(symbol, "a change of a book that nobody has told"));
-        }
-        let Some((symbol, market)) = self.known(name) else { return Ok(Change::Ignored) };
+        };
+        let symbol = market.symbol.clone();
         if let State::Broken { asked } = &mut market.state {
             if now.since(*asked) < ASK_AGAIN {
                 return Ok(Change::Ignored);
@@ -128,11 +130,6 @@ impl Books {
         self.0.retain(|_, market| market.sid != Some(sid));
     }
 
-    fn known(&mut self, name: &str) -> Option<(Symbol, &mut Market)> {
-        let symbol = self.0.get_key_value(name)?.0.clone();
-        Some((symbol, self.0.get_mut(name)?))
-    }
-
     fn symbol(&mut self, name: &str) -> Result<Symbol, String> {
         if let Some((symbol, _)) = self.0.get_key_value(name) {
             return Ok(symbol.clone());
@@ -149,8 +146,8 @@ impl Books {
 }
 
 impl Market {
-    fn new() -> Self {
-        Self { sid: None, state: State::Live, book: OrderBook::new() }
+    fn new(symbol: Symbol) -> Self {
+        Self { symbol, sid: None, state: State::Live, book: OrderBook::new() }
     }
 }
 
