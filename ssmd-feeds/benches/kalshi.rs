@@ -120,7 +120,7 @@ fn snapshot() -> String {
 }
 
 fn change(number: u64) -> String {
-    let (price, side) = ((LEVELS - number % 20) * 50, if number % 2 == 0 { "yes" } else { "no" });
+    let (price, side) = ((LEVELS - number % 20) * 50, if number.is_multiple_of(2) { "yes" } else { "no" });
     let sign = if number % 4 < 2 { "-" } else { "" };
     format!(
         r#"{{"type":"orderbook_delta","sid":1,"seq":{},"msg":{{"market_ticker":"KXBTC15M-26JUL191145-45","market_id":"6a958fdf-4723-4333-9531-57111fbc51d3","price_dollars":"0.{price:04}","delta_fp":"{sign}54.25","side":"{side}","ts":"2026-07-19T15:45:00.544125Z","ts_ms":1784475900544}}}}"#,

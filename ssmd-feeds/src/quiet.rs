@@ -50,7 +50,8 @@ impl Quiet {
                 return;
             }
             Body::BookSnapshot(book) if book.bids.is_empty() && book.asks.is_empty() => {
-                return drop(self.symbols.remove(symbol));
+                self.symbols.remove(symbol);
+                return;
             }
             _ => {}
         }

@@ -194,14 +194,14 @@ proptest! {
             }
             last = Some(number);
             match (snapshot, books.get(name).copied()) {
-                (true, _) => drop(books.insert(name, Some(change))),
-                (false, Some(Some(size))) => drop(books.insert(name, Some(size + change))),
-                (false, Some(None)) => {}
+                (true, _) => books.insert(name, Some(change)),
+                (false, Some(Some(size))) => books.insert(name, Some(size + change)),
+                (false, Some(None)) => None,
                 (false, None) => {
                     gaps += 1;
-                    books.insert(name, None);
+                    books.insert(name, None)
                 }
-            }
+            };
         }
         let told: Vec<_> = records(&out).filter(|record| matches!(record.body, Body::Gap(_))).collect();
         prop_assert_eq!(told.len(), gaps);
@@ -213,7 +213,9 @@ proptest! {
                     known.insert(name, Some((book.bids[0].size.mantissa() / 100) as i64));
                 }
                 Body::Gap(gap) if gap.symbol.is_none() => known.values_mut().for_each(|book| *book = None),
-                Body::Gap(_) => drop(known.insert(name, None)),
+                Body::Gap(_) => {
+                    known.insert(name, None);
+                }
                 _ => {}
             }
         }

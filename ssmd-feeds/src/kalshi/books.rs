@@ -17,6 +17,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct Books(HashMap<Symbol, Market>);
 
 struct Market {
+    symbol: Symbol,
     sid: Option<u64>,
     state: State,
     book: OrderBook,
@@ -43,13 +44,24 @@ pub(super) enum Change {
 }
 
 impl Books {
+    /// Whether a book of that name can be kept; to be asked before anything is remembered of its frame.
+    ///
+    /// # Errors
+    /// Words, for a name that can be none and for too many books.
+    pub(super) fn check(&mut self, name: &str) -> Result<(), String> {
+        if self.0.contains_key(name) {
+            return Ok(());
+        }
+        self.symbol(name).map(drop)
+    }
+
     /// Takes a snapshot; gives the market's name.
     ///
     /// # Errors
     /// Words, for a name that can be none and for too many books.
     pub(super) fn replace(&mut self, name: &str, sid: Option<u64>, book: &Book) -> Result<Symbol, String> {
         let symbol = self.symbol(name)?;
-        let market = self.0.entry(symbol.clone()).or_insert_with(Market::new);
+        let market = self.0.entry(symbol.clone()).or_insert_with(|| Market::new(symbol.clone()));
         market.sid = sid;
         market.state = State::Live;
         market.book.replace(&book.bids, &book.asks);
@@ -67,13 +79,14 @@ impl Books {
         (side, price, change): (BookSide, Decimal, Decimal),
         now: Timestamp,
     ) -> Result<Change, String> {
-        if !self.0.contains_key(name) {
+        let Some(market) = self.0.get_mut(name) else {
             let symbol = self.symbol(name)?;
-            let broken = Market { sid, state: State::Broken { asked: now }, book: OrderBook::new() };
+            let state = State::Broken { asked: now };
+            let broken = Market { symbol: symbol.clone(), sid, state, book: OrderBook::new() };
             self.0.insert(symbol.clone(), broken);
             return Ok(Change::Breaks(symbol, "a change of a book that nobody has told"));
-        }
-        let Some((symbol, market)) = self.known(name) else { return Ok(Change::Ignored) };
+        };
+        let symbol = market.symbol.clone();
         if let State::Broken { asked } = &mut market.state {
             if now.since(*asked) < ASK_AGAIN {
                 return Ok(Change::Ignored);
@@ -107,17 +120,14 @@ impl Books {
 
     /// Books that were left.
     pub(super) fn forget(&mut self, names: &[String]) {
-        names.iter().for_each(|name| drop(self.0.remove(name.as_str())));
+        for name in names {
+            self.0.remove(name.as_str());
+        }
     }
 
     /// Every book of a subscription that is over.
     pub(super) fn forget_all(&mut self, sid: u64) {
         self.0.retain(|_, market| market.sid != Some(sid));
-    }
-
-    fn known(&mut self, name: &str) -> Option<(Symbol, &mut Market)> {
-        let symbol = self.0.get_key_value(name)?.0.clone();
-        Some((symbol, self.0.get_mut(name)?))
     }
 
     fn symbol(&mut self, name: &str) -> Result<Symbol, String> {
@@ -136,8 +146,8 @@ impl Books {
 }
 
 impl Market {
-    fn new() -> Self {
-        Self { sid: None, state: State::Live, book: OrderBook::new() }
+    fn new(symbol: Symbol) -> Self {
+        Self { symbol, sid: None, state: State::Live, book: OrderBook::new() }
     }
 }
 

@@ -94,6 +94,7 @@ impl KalshiDecode {
         let price = msg.price().ok_or_else(|| unseen("price"))?;
         let change = msg.change().ok_or_else(|| unseen("size"))?;
         let (side, price) = self.place(msg.side, price)?;
+        self.books.check(&msg.market_ticker).map_err(DecodeError::Malformed)?;
         let verdict = self.follow((sid, seq), Stream::Book, None, frame, out);
         if matches!(verdict, Verdict::Stale) {
             return Ok(());
@@ -128,8 +129,7 @@ impl KalshiDecode {
         let (yes, no) = snapshot.sides();
         let bids = self.side(Outcome::Yes, yes)?;
         let asks = self.side(Outcome::No, no)?;
-        // A name that can be none must not leave a trace.
-        Symbol::new(&name).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+        self.books.check(&name).map_err(DecodeError::Malformed)?;
         if matches!(self.follow((sid, seq), Stream::Book, Some(&name), frame, out), Verdict::Stale) {
             return Ok(());
         }

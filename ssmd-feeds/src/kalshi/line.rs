@@ -123,7 +123,7 @@ impl Lines {
 
     /// The next markets to ask for together, which are asked for from now on. `sizes` says how many after so many
     /// failures.
-    pub(super) fn to_add(&mut self, sizes: &[usize], now: Duration) -> Vec<Symbol> {
+    pub(super) fn add_next(&mut self, sizes: &[usize], now: Duration) -> Vec<Symbol> {
         let due = |line: &Line| line.wanted && line.state == State::Off && now >= line.not_before;
         let size_of = |line: &Line| sizes[(line.failures as usize).min(sizes.len() - 1)];
         let Some(size) = self.0.values().find(|line| due(line)).map(size_of) else { return Vec::new() };
@@ -137,7 +137,7 @@ impl Lines {
     }
 
     /// The next markets to leave together, which are being left from now on.
-    pub(super) fn to_delete(&mut self, size: usize, now: Duration) -> Vec<Symbol> {
+    pub(super) fn leave_next(&mut self, size: usize, now: Duration) -> Vec<Symbol> {
         let due = |line: &Line| {
             let there = line.state == State::On || line.state == State::Off && line.doubt;
             !line.wanted && there && now >= line.not_before

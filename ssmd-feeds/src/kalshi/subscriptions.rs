@@ -364,7 +364,7 @@ impl Table {
                 State::On(sid) => (Verb::Add, Some(sid)),
                 _ => return,
             };
-            let names = channel.lines.to_add(&MARKETS_PER_COMMAND, now);
+            let names = channel.lines.add_next(&MARKETS_PER_COMMAND, now);
             let whole = verb == Verb::Subscribe && channel.wanted;
             if names.is_empty() && !whole {
                 return;
@@ -388,7 +388,7 @@ impl Table {
             }
             let (verb, names) = match channel.lines.rest() {
                 Rest::Unknown => return,
-                Rest::Something => (Verb::Delete, channel.lines.to_delete(MARKETS_PER_COMMAND[0], now)),
+                Rest::Something => (Verb::Delete, channel.lines.leave_next(MARKETS_PER_COMMAND[0], now)),
                 Rest::Nothing => {
                     channel.state = State::Leaving(sid);
                     (Verb::Unsubscribe, Vec::new())

@@ -347,7 +347,7 @@ fn as_of(listing: &Listing, now: Timestamp) -> Listing {
 fn next_change(listing: &Listing, now: Timestamp) -> Timestamp {
     let far = now.saturating_add(FRESH_MAX);
     let times = listing.listed.iter().flat_map(|listed| {
-        let opens = listed.opens.map(|opens| before(opens));
+        let opens = listed.opens.map(before);
         [opens, listed.closes.map(|closes| closes.saturating_add(LINGER))].into_iter().flatten()
     });
     times.filter(|at| *at > now).min().unwrap_or(far).min(far)
@@ -364,7 +364,7 @@ fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut query, byte| {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                query.push(char::from(byte))
+                query.push(char::from(byte));
             }
             _ => query.push_str(&format!("%{byte:02X}")),
         }

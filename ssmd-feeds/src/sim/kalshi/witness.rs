@@ -210,9 +210,9 @@ impl View {
                 book.whole = false;
                 return Some(wrong(name));
             }
-            0 => drop(book.levels.remove(&place)),
-            _ => drop(book.levels.insert(place, size)),
-        }
+            0 => book.levels.remove(&place),
+            _ => book.levels.insert(place, size),
+        };
         None
     }
 }
