@@ -6,13 +6,14 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::{dialer, soon};
 use serde_json::Value;
 use ssmd_core::environment::FeedSpec;
-use ssmd_core::{Body, Clock, ErrorKind, FrameKind, Output, SessionId, SystemClock, Tasks};
+use ssmd_core::{Body, Clock, ErrorKind, Feed, FrameKind, Output, SessionId, Symbol, SystemClock, Tasks};
 use ssmd_feeds::sim::{FaultScript, Sim, SimOptions, Source, symbols};
 use ssmd_feeds::tls::client_config;
 use ssmd_feeds::{OpenContext, Subscriptions};
@@ -39,6 +40,40 @@ const FAULTS: [&str; 8] = [
 /// Where it was right last, where it was wrong, and whose book it is.
 type Known = (Option<u64>, Option<u64>, String);
 
+/// A feed of these tokens.
+fn open(address: &str, tokens: &[Symbol], clock: &Arc<dyn Clock>) -> Arc<dyn Feed> {
+    let spec = FeedSpec {
+        keys: Default::default(),
+        name: "polymarket".parse().unwrap(),
+        url: Some(format!("ws://{address}")),
+        rest: None,
+        channels: vec!["market".parse().unwrap()],
+        symbols: tokens.iter().map(ToString::to_string).collect(),
+        depth: None,
+        allow_plaintext: false,
+        filters: Default::default(),
+    };
+    let context = OpenContext {
+        dial: dialer(),
+        tls: client_config(None).unwrap(),
+        clock: Arc::clone(clock),
+        subscriptions: Subscriptions::default(),
+    };
+    ssmd_feeds::open(&spec, &context).unwrap()
+}
+
+/// What the ledger has of hashes, and how many lines.
+fn read(ledger: &Path) -> (Vec<Known>, usize) {
+    let rows = std::fs::read_to_string(ledger).unwrap();
+    let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let shown = rows.iter().filter(|row| row["evidence"] == "checksum");
+    let known = |row: &Value| {
+        let place = |name: &str| row[name]["frame"].as_u64();
+        (place("from"), place("to"), row["symbol"].as_str().unwrap().to_owned())
+    };
+    (shown.map(known).collect(), rows.len())
+}
+
 /// Runs a script for a while; gives what the ledger expects and what was found, both in frames of the connection.
 async fn run(script: &str, seed: u64) -> (BTreeSet<Known>, Vec<Known>, usize) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -55,27 +90,11 @@ async fn run(script: &str, seed: u64) -> (BTreeSet<Known>, Vec<Known>, usize) {
     };
     let sim = Sim::bind(options, Arc::clone(&clock)).await.unwrap();
     let sim = sim.with_faults(FaultScript::parse(script).unwrap(), Some(&ledger)).unwrap();
-    let spec = FeedSpec {
-        keys: Default::default(),
-        name: "polymarket".parse().unwrap(),
-        url: Some(format!("ws://{}", sim.address())),
-        rest: None,
-        channels: vec!["market".parse().unwrap()],
-        symbols: tokens.iter().map(ToString::to_string).collect(),
-        depth: None,
-        allow_plaintext: false,
-        filters: Default::default(),
-    };
-    let context = OpenContext {
-        dial: dialer(),
-        tls: client_config(None).unwrap(),
-        clock: Arc::clone(&clock),
-        subscriptions: Subscriptions::default(),
-    };
+    let address = sim.address().to_string();
     let mut venue = Tasks::new();
     let stop = venue.token();
     venue.spawn("simulator", async move { sim.run(stop).await.map(drop) });
-    let feed = ssmd_feeds::open(&spec, &context).unwrap();
+    let feed = open(&address, &tokens, &clock);
     let (_wanted, receiver) = watch::channel(Arc::new(feed.universe().await.unwrap()));
     let mut frames = feed.session().open(SessionId(1), receiver, Arc::clone(&clock)).await.unwrap();
     let (mut decoder, mut outputs, mut found, mut places) =
@@ -122,15 +141,9 @@ async fn run(script: &str, seed: u64) -> (BTreeSet<Known>, Vec<Known>, usize) {
             (from, to, gap.symbol.unwrap().to_string())
         })
         .collect();
-    let rows = std::fs::read_to_string(&ledger).unwrap();
-    let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let shown = rows.iter().filter(|row| row["evidence"] == "checksum");
-    let known = |row: &Value| {
-        let place = |name: &str| row[name]["frame"].as_u64();
-        (place("from"), place("to"), row["symbol"].as_str().unwrap().to_owned())
-    };
+    let (shown, rows) = read(&ledger);
     let decided = |(_, to, _): &Known| to.is_some_and(|to| to + undecided <= places.len() as u64);
-    (shown.map(known).filter(decided).collect(), found.into_iter().filter(decided).collect(), rows.len())
+    (shown.into_iter().filter(decided).collect(), found.into_iter().filter(decided).collect(), rows)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -58,12 +58,15 @@ fn gaps(out: &[Output]) -> Vec<&Gap> {
     gaps.filter_map(|record| if let Body::Gap(gap) = &record.body { Some(gap) } else { None }).collect()
 }
 
+/// A file, what it holds, and how many books and changes fit their hashes.
+type Expected<'a> = (&'a str, &'a [(RecordType, usize)], u64);
+
 /// Two changes of the session share a millisecond with later ones, which carry their hash. The first change in the
 /// second file is contained in the books before it, as are two of the third.
 #[test]
 fn every_captured_frame_is_known_and_every_hash_is_right() {
     use RecordType::{BookDelta, BookSnapshot, Quote, Trade};
-    let expected: [(&str, &[(RecordType, usize)], u64); 5] = [
+    let expected: [Expected<'_>; 5] = [
         (FILES[0], &[(BookSnapshot, 6), (BookDelta, 114), (Trade, 2)], 6 + 112),
         (FILES[1], &[(BookSnapshot, 3), (BookDelta, 6)], 3 + 6),
         (FILES[2], &[(BookSnapshot, 2), (BookDelta, 2), (Quote, 2), (Trade, 2)], 2),
