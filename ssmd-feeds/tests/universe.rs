@@ -31,9 +31,9 @@ impl Listing {
         self.0.lock().unwrap().1
     }
 
-    /// The feed as it is declared now, and where it is declared anew.
-    fn declared(&self, server: &Server) -> (watch::Sender<Arc<dyn Feed>>, watch::Receiver<Arc<dyn Feed>>) {
-        watch::channel(self.feed(server, 100))
+    /// Where the feed is declared, as it is now and anew.
+    fn declared(&self, server: &Server) -> watch::Sender<Arc<dyn Feed>> {
+        watch::Sender::new(self.feed(server, 100))
     }
 
     fn feed(&self, server: &Server, topics_per_session: usize) -> Arc<dyn Feed> {
@@ -132,7 +132,8 @@ async fn an_answer_that_is_none_or_not_whole_changes_nothing() {
 #[tokio::test]
 async fn what_is_declared_anew_is_wanted_at_once_on_the_same_connection() {
     let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
-    let (declare, changes) = Listing::new(&["A", "B", "C", "D", "E"]).declared(&server);
+    let declare = Listing::new(&["A", "B", "C", "D", "E"]).declared(&server);
+    let changes = declare.subscribe();
     let options = CaptureOptions {
         changes: Some(changes.clone()),
         universe_every: Some(Duration::from_secs(3600)),
@@ -170,7 +171,8 @@ async fn what_is_declared_before_the_venue_has_answered_is_what_it_is_asked() {
     let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
     let listing = Listing::new(&["A"]);
     listing.set(Err(ErrorKind::Unavailable));
-    let (declare, changes) = listing.declared(&server);
+    let declare = listing.declared(&server);
+    let changes = declare.subscribe();
     let options = CaptureOptions {
         changes: Some(changes.clone()),
         ..options(changes.borrow().clone(), &journal, Arc::new(clock.clone()))

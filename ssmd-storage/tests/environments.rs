@@ -127,7 +127,7 @@ async fn commits_name_what_held_while_their_entries_were_received_and_verify_pro
         named.push(commit.environments.into_iter().map(|named| named.path).collect::<Vec<_>>());
     }
     let (first, second) = (first.path.to_string(), second.path.to_string());
-    assert_eq!(named[0], [first.clone()]);
+    assert_eq!((named[0].len(), &named[0][0]), (1, &first));
     assert_eq!(named[1], [first.clone(), second.clone()]);
     assert!(named[2..].iter().all(|named| *named == [second.clone()]), "{named:?}");
     let report = verified(&store).await;
