@@ -187,8 +187,6 @@ pub(super) struct Ticker<'a> {
     pub(super) index: Quotient,
     #[serde(default)]
     pub(super) change: Quotient,
-    #[serde(rename = "openInterest")]
-    pub(super) open_interest: Option<Decimal>,
     pub(super) suspended: Option<bool>,
     pub(super) post_only: Option<bool>,
     #[serde(default)]

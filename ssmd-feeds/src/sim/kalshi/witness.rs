@@ -172,6 +172,7 @@ impl View {
                 topic: Topic { channel: numbers.channel.clone(), symbol: String::new() },
                 evidence: Evidence::Sequence,
                 from,
+                to: None,
                 missing: Some(seq - number - 1),
             }),
         }
@@ -194,6 +195,7 @@ impl View {
             topic: Topic { channel: "orderbook_delta".to_owned(), symbol: name },
             evidence: Evidence::Protocol,
             from: None,
+            to: None,
             missing: None,
         };
         let Some(book) = self.books.get_mut(&name) else {

@@ -131,7 +131,7 @@ impl View {
         let message = serde_json::from_str::<Message<'_>>(text).ok()?;
         let about = |channel: &str, evidence, from, missing| {
             let topic = Topic { channel: channel.to_owned(), symbol: message.product_id.clone() };
-            Some(Shown { topic, evidence, from, missing })
+            Some(Shown { topic, evidence, from, to: None, missing })
         };
         match (message.event.as_str(), message.feed.as_str()) {
             ("subscribed", "book") => {
