@@ -27,15 +27,10 @@ type Known = (Option<u64>, Option<u64>, String, Option<String>, Option<String>, 
 /// Books, trades and tickers of these markets.
 fn spec(address: &str, symbols: &[Symbol]) -> FeedSpec {
     FeedSpec {
-        keys: Default::default(),
-        name: "kalshi".parse().unwrap(),
         url: Some(format!("ws://{}", address)),
-        rest: None,
         channels: ["orderbook_delta", "trade", "ticker"].map(|name| name.parse().unwrap()).to_vec(),
         symbols: symbols.iter().map(ToString::to_string).collect(),
-        filters: Default::default(),
-        depth: None,
-        allow_plaintext: false,
+        ..FeedSpec::new("kalshi".parse().unwrap())
     }
 }
 

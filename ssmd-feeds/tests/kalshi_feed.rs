@@ -27,15 +27,10 @@ const DATA: [&str; 3] = ["ticker", "trade", "orderbook_delta"];
 
 fn spec(url: Option<String>, channels: &[&str], symbols: &[&str]) -> FeedSpec {
     FeedSpec {
-        keys: Default::default(),
-        name: "kalshi".parse().unwrap(),
         url,
-        rest: None,
         channels: channels.iter().map(|channel| channel.parse().unwrap()).collect(),
         symbols: symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
-        filters: Default::default(),
-        depth: None,
-        allow_plaintext: false,
+        ..FeedSpec::new("kalshi".parse().unwrap())
     }
 }
 

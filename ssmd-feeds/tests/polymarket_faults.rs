@@ -43,15 +43,10 @@ type Known = (Option<u64>, Option<u64>, String);
 /// A feed of these tokens.
 fn open(address: &str, tokens: &[Symbol], clock: &Arc<dyn Clock>) -> Arc<dyn Feed> {
     let spec = FeedSpec {
-        keys: Default::default(),
-        name: "polymarket".parse().unwrap(),
         url: Some(format!("ws://{address}")),
-        rest: None,
         channels: vec!["market".parse().unwrap()],
         symbols: tokens.iter().map(ToString::to_string).collect(),
-        depth: None,
-        allow_plaintext: false,
-        filters: Default::default(),
+        ..FeedSpec::new("polymarket".parse().unwrap())
     };
     let context = OpenContext {
         dial: dialer(),

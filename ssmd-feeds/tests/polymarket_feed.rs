@@ -24,15 +24,10 @@ const BATCH: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 fn spec(url: Option<String>, symbols: &[&str]) -> FeedSpec {
     FeedSpec {
-        keys: Default::default(),
-        name: "polymarket".parse().unwrap(),
         url,
-        rest: None,
         channels: vec!["market".parse().unwrap()],
         symbols: symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
-        depth: None,
-        allow_plaintext: false,
-        filters: Default::default(),
+        ..FeedSpec::new("polymarket".parse().unwrap())
     }
 }
 

@@ -139,12 +139,13 @@ impl Controlled for Board {
     }
 
     async fn books(&self, feed: Option<&str>) -> Result<Vec<FeedBook>> {
-        let known = |name: &str| self.recorded.iter().any(|recorded| recorded.name().as_str() == name);
+        let all = self.recorded();
+        let known = |name: &str| all.iter().any(|recorded| recorded.name().as_str() == name);
         if let Some(name) = feed.filter(|name| !known(name)) {
             return Err(Error::new(ErrorKind::NotFound, "audit books").with("feed", name));
         }
         let meant = |recorded: &&Arc<Recorded>| feed.is_none_or(|feed| recorded.name().as_str() == feed);
-        Ok(self.recorded.iter().filter(meant).flat_map(|recorded| recorded.books()).collect())
+        Ok(all.iter().filter(meant).flat_map(|recorded| recorded.books()).collect())
     }
 
     async fn resync(&self, feed: &str, symbol: Symbol) -> Result<()> {

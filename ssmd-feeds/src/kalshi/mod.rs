@@ -43,8 +43,8 @@ const REST: &str = "https://external-api.kalshi.com";
 const TOPICS_PER_SESSION: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
 /// The venue names no bound for attempts to connect; others ban above this.
 const CONNECTS: u32 = 150;
-/// Connections open at a time: a basic account may have 200, shared by all that use its keys.
-const SESSIONS: NonZeroUsize = NonZeroUsize::new(20).expect("it is not zero");
+/// Connections open at a time, all that use the account together: about five are reported for production.
+const SESSIONS: NonZeroUsize = NonZeroUsize::new(5).expect("it is not zero");
 /// The window of [`CONNECTS`].
 const CONNECTS_WINDOW: Duration = Duration::from_secs(600);
 /// The least time between two questions: half of what the smallest account may ask.

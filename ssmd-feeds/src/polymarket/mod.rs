@@ -44,8 +44,8 @@ const CLOB: &str = "https://clob.polymarket.com";
 const TOPICS_PER_SESSION: NonZeroUsize = NonZeroUsize::new(500).expect("it is not zero");
 /// The venue names no bound for attempts to connect. Others were slowed down above ten connections at once.
 const CONNECTS: u32 = 60;
-/// Connections open at a time. The venue names no bound.
-const SESSIONS: NonZeroUsize = NonZeroUsize::new(100).expect("it is not zero");
+/// Connections open at a time. The venue names no bound; above about ten it has been seen to slow all of them.
+const SESSIONS: NonZeroUsize = NonZeroUsize::new(10).expect("it is not zero");
 /// The window of [`CONNECTS`].
 const CONNECTS_WINDOW: Duration = Duration::from_secs(600);
 

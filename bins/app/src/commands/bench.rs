@@ -29,7 +29,7 @@ use ground::Ground;
 type Run = for<'a> fn(&'a Ground) -> BoxFuture<'a, Result<Vec<Figure>>>;
 
 /// Every row, in the order in which they run.
-const ROWS: [(&str, Run); 7] = [
+const ROWS: [(&str, Run); 8] = [
     ("decode", |ground| Box::pin(decode::run(ground))),
     ("environment", |ground| Box::pin(environment::run(ground))),
     ("receive", |ground| Box::pin(receive::run(ground))),

@@ -34,8 +34,9 @@ async fn archived(args: &cli::Books) -> Result<Vec<FeedBook>> {
         day: args.day,
         from: None,
         to: None,
+        skip_damaged: false,
     };
-    let Chosen { archive, feed, selection } = archive::choose(&part).await?;
+    let Chosen { archive, feed, selection, .. } = archive::choose(&part).await?;
     let audited = books::audit(&archive, &feed, &selection, ssmd_feeds::decoder(&feed)?).await?;
     let of_feed = |book| FeedBook { feed: feed.to_string(), book };
     Ok(audited.into_iter().map(of_feed).collect())
