@@ -92,7 +92,7 @@ fn plan(from: &Resolved, target: &Resolved, prune: bool) -> Result<Vec<Edit>> {
             let Some(new) = wanted.get(&[key]).filter(|new| new.place.is_some()) else { continue };
             match had.get(&[key]).filter(|old| old.place.is_some()) {
                 Some(old) if is_list(old) && is_list(new) => {
-                    list(path(&[key]), old, new, prune, target, &mut edits)?
+                    list(path(&[key]), old, new, prune, target, &mut edits)?;
                 }
                 Some(old) if old.to_value() == new.to_value() => {}
                 _ => edits.push(Edit::Set(path(&[key]), new.to_value())),
