@@ -116,15 +116,9 @@ mod tests {
     /// A feed of everything about these markets.
     pub(super) fn spec(symbols: &[&str]) -> FeedSpec {
         FeedSpec {
-            name: "kalshi".parse().unwrap(),
-            url: None,
-            rest: None,
             channels: CHANNELS.iter().map(|channel| channel.name.parse().unwrap()).collect(),
             symbols: symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
-            filters: Default::default(),
-            depth: None,
-            allow_plaintext: false,
-            keys: Default::default(),
+            ..FeedSpec::new("kalshi".parse().unwrap())
         }
     }
 }
