@@ -157,9 +157,9 @@ mod tests {
                 return whole();
             }
             if self.behind {
-                drop(whole()?)
+                drop(whole()?);
             } else {
-                half()
+                half();
             }
             // Nothing runs after a stop: no clean-up either.
             std::panic::panic_any("stopped");
