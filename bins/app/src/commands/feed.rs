@@ -12,7 +12,7 @@ use super::venue;
 use crate::cli::{Editing, FeedAdd, FeedCommand, Which};
 use crate::environment::{self, Wish};
 use crate::exit::Exit;
-use crate::output::{Out, Outcome};
+use crate::output::{Out, Outcome, Stopped};
 use crate::status::plural;
 
 const OPERATION: &str = "edit feeds";
@@ -23,7 +23,13 @@ pub(super) async fn run(command: &FeedCommand) -> Outcome {
         FeedCommand::List { which, json } => list(which, *json),
         FeedCommand::Show(args) => match &args.config {
             Some(word) if !args.universe => show(&args.name, word, args.json),
-            _ => venue::show(args).await,
+            _ => {
+                let shown = venue::show(args).await?;
+                if !args.json && !args.universe {
+                    show_declared(&args.name)?;
+                }
+                Ok(shown)
+            }
         },
         FeedCommand::Add(args) => add(args),
         FeedCommand::Remove { feed, symbols, editing } => remove(feed, symbols, editing),
@@ -83,6 +89,22 @@ fn declared(resolved: &Resolved, feed: &str) -> serde_json::Value {
         "symbols": spec.map(|spec| &spec.symbols),
         "values": values,
     })
+}
+
+/// What the environment that is used here says of the feed, if there is one and it says anything.
+fn show_declared(feed: &str) -> Result<(), Stopped> {
+    let Some(path) = environment::find(None)? else { return Ok(()) };
+    // What is wrong with it is said by the commands that need it.
+    let Ok(resolved) = environment::read(&path) else { return Ok(()) };
+    let Some((_, found)) = section(&resolved, feed) else { return Ok(()) };
+    let mut out = Out::new();
+    out.line(format_args!("  in {}:", path.display()))?;
+    for setting in found.settings().into_iter().filter(|setting| setting.place.is_some()) {
+        let from = origin(setting.place, &resolved);
+        out.line(format_args!("    {:<14} {:<44} {from}", setting.path, setting.value))?;
+    }
+    out.flush()?;
+    Ok(())
 }
 
 fn show(feed: &str, word: &Path, json: bool) -> Outcome {

@@ -160,6 +160,8 @@ fn a_symbol_is_added(programs: &[(&str, &str)]) {
             "{said}"
         );
     }
+    // The symbol that is left waits for its turn: the venue takes four requests a second, and what is new goes first.
+    until("two seconds", || (SystemClock::new().now().nanos() - edited > 2_000_000_000).then_some(()));
     running.into_iter().for_each(end);
     let data = world.data.clone();
     let folder = world.end();
