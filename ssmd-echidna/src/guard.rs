@@ -88,7 +88,7 @@ impl Guard {
     ///
     /// # Errors
     /// `Corrupt` for what the protocol forbids, once what came before it was given out. Nothing comes after it.
-    pub fn next(&mut self) -> Result<Option<Run>> {
+    pub fn next_run(&mut self) -> Result<Option<Run>> {
         loop {
             if let Some(fault) = self.fault.take() {
                 self.ended = true;

@@ -121,7 +121,7 @@ impl Link {
 
     /// Reads what has been received; all whole messages go to `out`.
     pub(crate) fn read(&mut self, stamp: Stamp, out: &mut VecDeque<Received>) -> Result<()> {
-        while let Some(run) = self.guard.next()? {
+        while let Some(run) = self.guard.next_run()? {
             match run {
                 Run::Frames(frames) => self.frames(&frames, false, stamp, out)?,
                 Run::Binary(frame) => self.frames(&frame, true, stamp, out)?,

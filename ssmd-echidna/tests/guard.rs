@@ -66,7 +66,7 @@ fn hear(bytes: &[u8], pieces: &[usize]) -> Heard {
         guard.buffer().extend_from_slice(piece);
         rest = more;
         loop {
-            match guard.next() {
+            match guard.next_run() {
                 Ok(Some(Run::Frames(run))) => {
                     let (texts, pings) = as_libechidna(&run);
                     heard.messages.extend(texts.into_iter().map(|text| (false, text)));

@@ -195,7 +195,13 @@ impl Parts {
         if plan.flags.no_watch {
             return;
         }
-        let watched = document::watch(path, Arc::clone(&self.clock), orders.clone(), services.token());
+        let watched = document::watch(
+            path,
+            crate::environment::documents,
+            Arc::clone(&self.clock),
+            orders.clone(),
+            services.token(),
+        );
         services.spawn("document", watched);
     }
 

@@ -45,19 +45,24 @@ impl Seen {
     }
 }
 
-/// Looks at the document until `stop` and orders to read it each time it has become another one and rests, and once at
+/// Looks at the document, and at those that it extends, until `stop` and orders to read it each time it has become another one and rests, and once at
 /// the beginning, since it may have changed since it was read to start with.
 pub(crate) async fn watch(
     path: PathBuf,
+    documents: impl Fn(&Path) -> Option<Vec<PathBuf>>,
     clock: Arc<dyn Clock>,
     orders: mpsc::Sender<Order>,
     stop: CancellationToken,
 ) -> Result<()> {
-    let (mut known, mut before) = (None, None);
+    let look = |paths: &[PathBuf]| paths.iter().map(|path| Seen::look(path)).collect::<Vec<_>>();
+    let mut paths = documents(&path).unwrap_or_else(|| vec![path.clone()]);
+    let (mut known, mut before) = (Vec::new(), Vec::new());
     loop {
-        let now = Seen::look(&path);
-        if now.is_some() && now != known && now == before {
-            known = now;
+        let now = look(&paths);
+        if now.iter().all(Option::is_some) && now != known && now == before {
+            // It may extend others from now on. Those that one extended which is wrong now may be what is wrong.
+            paths = documents(&path).unwrap_or(paths);
+            known = look(&paths);
             let told = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -123,7 +128,7 @@ mod tests {
         let (orders, mut told) = mpsc::channel(4);
         let stop = CancellationToken::new();
         let mut tasks = ssmd_core::Tasks::new();
-        tasks.spawn("watch", watch(path.clone(), Arc::new(clock.clone()), orders, stop.clone()));
+        tasks.spawn("watch", watch(path.clone(), |_| None, Arc::new(clock.clone()), orders, stop.clone()));
         let mut count = 0;
         let mut look = async || {
             settle().await;

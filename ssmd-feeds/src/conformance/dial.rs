@@ -229,7 +229,7 @@ pub async fn our_goodbye_is_answered_and_what_comes_before_the_answer_is_given(m
         let (got, end) = all(&mut socket).await;
         assert_eq!(texts(&got), ["late"]);
         assert_eq!(end.kind(), ErrorKind::Closed, "{end}");
-        assert_eq!(socket.send(Bytes::from_static(b"x")).unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(socket.send(Bytes::from_static(b"x")).expect_err(MUST).kind(), ErrorKind::Closed);
     };
     tokio::join!(serving, listening);
 }
@@ -351,7 +351,7 @@ pub async fn a_peer_that_does_not_read_is_noticed(make: Make) {
         }
     }
     assert!(full);
-    let received = async { socket.receive(MANY, &mut out).await.unwrap_err() };
+    let received = async { socket.receive(MANY, &mut out).await.expect_err(MUST) };
     let moving = async {
         while clock.next_wake().is_none() {
             tokio::task::yield_now().await;

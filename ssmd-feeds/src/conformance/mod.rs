@@ -3,6 +3,8 @@
 //! Turn on the feature `conformance` for the dev-dependency `ssmd-feeds`, then write one line for each dialer; it
 //! becomes one test for each promise: `ssmd_feeds::dial_conformance!(my_dialer, Arc::new(MyDialer::new()));`.
 
+#![allow(clippy::missing_panics_doc, reason = "a broken promise panics: that is how its test fails")]
+
 pub mod dial;
 pub mod server;
 

@@ -64,6 +64,11 @@ pub(crate) fn read(path: &Path) -> Result<Resolved, Stopped> {
     Ok(parse(path, text)?)
 }
 
+/// The document and those that it extends: all whose change changes what it means. `None` if it cannot be read.
+pub(crate) fn documents(path: &Path) -> Option<Vec<std::path::PathBuf>> {
+    Some(read(path).ok()?.documents.into_iter().map(Into::into).collect())
+}
+
 /// Reads a text as if it stood in this file.
 ///
 /// # Errors
