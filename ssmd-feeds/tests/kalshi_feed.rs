@@ -4,44 +4,23 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Peer, Server, dialer, manual, soon};
+use common::feed::{BATCH, context, spec, until};
+use common::recorded::gaps;
+use common::{Peer, Server, manual, soon};
 use serde_json::{Value, json};
 use ssmd_core::environment::{FeedSpec, Secret};
 use ssmd_core::{
-    Body, Clock, Decode, Error, ErrorKind, Feed, FrameKind, Frames, Gap, GapCause, Output, RecordType,
-    SessionId, Symbol, SystemClock, Tasks, Wanted,
+    Clock, Error, ErrorKind, Feed, Frames, GapCause, Output, RecordType, SessionId, Symbol, SystemClock,
+    Tasks, Wanted,
 };
 use ssmd_feeds::sim::{self, Sim, SimOptions, Source};
-use ssmd_feeds::tls::client_config;
-use ssmd_feeds::{OpenContext, Subscriptions};
 use tokio::sync::watch;
 
-/// Frames taken at once.
-const BATCH: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 const DATA: [&str; 3] = ["ticker", "trade", "orderbook_delta"];
-
-fn spec(url: Option<String>, channels: &[&str], symbols: &[&str]) -> FeedSpec {
-    FeedSpec {
-        url,
-        channels: channels.iter().map(|channel| channel.parse().unwrap()).collect(),
-        symbols: symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
-        ..FeedSpec::new("kalshi".parse().unwrap())
-    }
-}
-
-fn context() -> OpenContext {
-    OpenContext {
-        dial: dialer(),
-        tls: client_config(None).unwrap(),
-        clock: Arc::new(SystemClock::new()),
-        subscriptions: Subscriptions::default(),
-    }
-}
 
 fn testdata(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/kalshi").join(file)
@@ -72,44 +51,6 @@ async fn open(
     let (wanted, receiver) = watch::channel(Arc::new(wanted));
     let frames = soon("open", feed.session().open(SessionId(1), receiver, Arc::clone(clock))).await?;
     Ok((frames, wanted))
-}
-
-/// Decodes what comes, and asks again for what is broken, until it is enough.
-async fn until(
-    frames: &mut dyn Frames,
-    decoder: &mut dyn Decode,
-    out: &mut Vec<Output>,
-    mut enough: impl FnMut(&dyn Decode, &[Output]) -> bool,
-) {
-    while !enough(decoder, out) {
-        for frame in soon("receive", frames.next(BATCH)).await.unwrap() {
-            assert_ne!(frame.kind, FrameKind::Unknown);
-            let before = out.len();
-            decoder.decode(&frame, out).unwrap();
-            let broken: Vec<Symbol> = out[before..]
-                .iter()
-                .filter_map(|output| match output {
-                    Output::Resync(symbol) => Some(symbol.clone()),
-                    Output::Record(_) => None,
-                })
-                .collect();
-            for symbol in broken {
-                frames.resync(&symbol).await.unwrap();
-            }
-        }
-    }
-}
-
-fn gaps(out: &[Output]) -> Vec<&Gap> {
-    out.iter()
-        .filter_map(|output| match output {
-            Output::Record(record) => match &record.body {
-                Body::Gap(gap) => Some(gap),
-                _ => None,
-            },
-            Output::Resync(_) => None,
-        })
-        .collect()
 }
 
 fn symbols_of(out: &[Output], kind: RecordType) -> Vec<Symbol> {
@@ -148,7 +89,7 @@ impl Numbered<'_> {
 async fn a_jump_in_the_numbers_is_one_gap_and_all_its_books_are_asked_for_at_once() {
     let server = Server::start().await;
     let context = context();
-    let spec = spec(Some(server.url.clone()), &["orderbook_delta"], &["A", "B"]);
+    let spec = spec("kalshi", Some(server.url.clone()), &["orderbook_delta"], &["A", "B"]);
     let feed = ssmd_feeds::open(&spec, &context).unwrap();
     let wanted = feed.universe().await.unwrap();
     let (opened, mut peer) = tokio::join!(open(feed.as_ref(), wanted, &context.clock), server.accept());
@@ -205,6 +146,7 @@ async fn the_simulated_market_is_followed_without_a_gap_through_a_resync() {
     tasks.spawn("simulator", async move { sim.run(stop).await.map(drop) });
     let context = context();
     let mut spec = spec(
+        "kalshi",
         Some(format!("ws://{address}")),
         &["ticker", "trade", "orderbook_delta", "market_lifecycle_v2"],
         &[],
@@ -248,7 +190,8 @@ async fn three_hundred_markets_roll_over_within_a_second_and_their_neighbours_lo
     let stop = tasks.token();
     tasks.spawn("simulator", async move { sim.run(stop).await.map(drop) });
     let context = context();
-    let feed = ssmd_feeds::open(&spec(Some(format!("ws://{address}")), &DATA, &["A"]), &context).unwrap();
+    let feed =
+        ssmd_feeds::open(&spec("kalshi", Some(format!("ws://{address}")), &DATA, &["A"]), &context).unwrap();
     let channels = DATA.map(|name| name.parse().unwrap());
     let wants = |markets: &[Symbol]| Wanted::product(&channels, &[neighbours, markets].concat());
     let (mut decoder, mut out) = (feed.decoder(), Vec::new());
@@ -313,7 +256,8 @@ async fn who_signs_is_let_in_and_who_signs_wrongly_is_told_why() {
         addresses.push(address);
     }
     let signed = |address: &str, path: &str, key: &str| {
-        let mut spec = spec(Some(format!("ws://{address}{path}")), &["trade"], &["KXFED-26DEC31-T0001"]);
+        let mut spec =
+            spec("kalshi", Some(format!("ws://{address}{path}")), &["trade"], &["KXFED-26DEC31-T0001"]);
         let file = |file: &Path| Secret::File(file.to_str().unwrap().to_owned());
         spec.keys.insert("key_id".to_owned(), file(&testdata("key.public.pem")));
         // Any text in one line will do for a name.
@@ -366,11 +310,11 @@ async fn what_cannot_work_is_told_before_anything_is_opened() {
         (&["trade"], &["kxfed-1"]),
         (&["trade"], &[""]),
     ] {
-        let error = ssmd_feeds::open(&spec(None, channels, symbols), &context()).err().unwrap();
+        let error = ssmd_feeds::open(&spec("kalshi", None, channels, symbols), &context()).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     }
-    assert!(ssmd_feeds::open(&spec(None, &["market_lifecycle_v2"], &[]), &context()).is_ok());
-    let mut half = spec(None, &["trade"], &["KXFED-1"]);
+    assert!(ssmd_feeds::open(&spec("kalshi", None, &["market_lifecycle_v2"], &[]), &context()).is_ok());
+    let mut half = spec("kalshi", None, &["trade"], &["KXFED-1"]);
     half.keys.insert("key_id".to_owned(), Secret::Env("X".to_owned()));
     assert!(ssmd_feeds::open(&half, &context()).err().unwrap().hint_text().is_some());
 }

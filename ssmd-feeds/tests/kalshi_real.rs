@@ -6,10 +6,10 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::recorded::{frame, frames, shared};
+use common::recorded::{frame, frames, mutate, records, shared};
 use proptest::prelude::*;
 use ssmd_core::record::Side;
-use ssmd_core::{Body, Decode, DecodeCounts, Frame, FrameKind, Output, Record, RecordType};
+use ssmd_core::{Body, Decode, DecodeCounts, Frame, FrameKind, Output, RecordType};
 use ssmd_feeds::Protocol;
 use ssmd_feeds::kalshi::{KalshiDecode, KalshiProtocol};
 
@@ -31,13 +31,6 @@ fn decode(frames: &[Frame]) -> (Vec<Output>, DecodeCounts) {
         }
     }
     (out, decoder.counts())
-}
-
-fn records(out: &[Output]) -> impl Iterator<Item = &Record> {
-    out.iter().filter_map(|output| match output {
-        Output::Record(record) => Some(record),
-        Output::Resync(_) => None,
-    })
 }
 
 #[test]
@@ -125,21 +118,6 @@ fn recorded_rest_answers_have_the_forms_that_are_documented() {
         ("0.9300", "10.00", Side::Buy),
     ];
     assert_eq!(sizes, expected.map(|(price, size, side)| (price.to_owned(), size.to_owned(), Some(side))));
-}
-
-/// A change of a few bytes: the kind of damage that finds the edges of a parser.
-fn mutate(payload: &[u8], changes: &[(usize, u8, u8)]) -> Vec<u8> {
-    let mut bytes = payload.to_vec();
-    for &(at, what, byte) in changes {
-        let at = at % bytes.len().max(1);
-        match what % 4 {
-            0 if !bytes.is_empty() => bytes[at] = byte,
-            1 => bytes.insert(at, byte),
-            2 if !bytes.is_empty() => drop(bytes.remove(at)),
-            _ => bytes.truncate(bytes.len() - usize::from(byte).min(bytes.len()) / 4),
-        }
-    }
-    bytes
 }
 
 proptest! {

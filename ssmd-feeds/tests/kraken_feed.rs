@@ -7,34 +7,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::{Peer, Server, dialer, soon};
+use common::feed::{context, spec};
+use common::{Peer, Server, soon};
 use serde_json::{Value, json};
-use ssmd_core::environment::FeedSpec;
-use ssmd_core::{Decode, ErrorKind, Output, SessionId, SystemClock, Timestamp};
+use ssmd_core::{Decode, ErrorKind, Output, SessionId, Timestamp};
 use ssmd_feeds::kraken::universe::parse_pairs;
-use ssmd_feeds::tls::client_config;
-use ssmd_feeds::{OpenContext, Subscriptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-
-fn spec(url: Option<String>, channels: &[&str], symbols: &[&str]) -> FeedSpec {
-    FeedSpec {
-        url,
-        channels: channels.iter().map(|channel| channel.parse().unwrap()).collect(),
-        symbols: symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
-        ..FeedSpec::new("kraken".parse().unwrap())
-    }
-}
-
-fn context() -> OpenContext {
-    OpenContext {
-        dial: dialer(),
-        tls: client_config(None).unwrap(),
-        clock: Arc::new(SystemClock::new()),
-        subscriptions: Subscriptions::default(),
-    }
-}
 
 /// Hears a request, pings aside, and answers it.
 async fn answer(peer: &mut Peer) -> Value {
@@ -68,7 +48,8 @@ async fn until_broken(frames: &mut dyn ssmd_core::Frames, decoder: &mut dyn Deco
 async fn a_broken_book_is_asked_for_again() {
     let server = Server::start().await;
     let context = context();
-    let feed = ssmd_feeds::open(&spec(Some(server.url.clone()), &["book"], &["BTC/USD"]), &context).unwrap();
+    let feed = ssmd_feeds::open(&spec("kraken", Some(server.url.clone()), &["book"], &["BTC/USD"]), &context)
+        .unwrap();
     let (_wanted, receiver) = watch::channel(Arc::new(feed.universe().await.unwrap()));
     let session = feed.session();
     let opening = session.open(SessionId(1), receiver, Arc::clone(&context.clock));
@@ -104,7 +85,7 @@ async fn a_broken_book_is_asked_for_again() {
 #[tokio::test]
 async fn patterns_ask_rest_and_names_do_not() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut spec = spec(None, &["book", "trade", "instrument", "status"], &["*/USD", "ETH/BTC"]);
+    let mut spec = spec("kraken", None, &["book", "trade", "instrument", "status"], &["*/USD", "ETH/BTC"]);
     spec.rest = Some(format!("http://{}", listener.local_addr().unwrap()));
     let feed = ssmd_feeds::open(&spec, &context()).unwrap();
     let rest = async {
@@ -129,10 +110,10 @@ async fn what_cannot_work_is_told_before_anything_is_opened() {
         (&["book"], &[]),
         (&["book"], &[""]),
     ] {
-        let error = ssmd_feeds::open(&spec(None, channels, symbols), &context()).err().unwrap();
+        let error = ssmd_feeds::open(&spec("kraken", None, channels, symbols), &context()).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     }
-    assert!(ssmd_feeds::open(&spec(None, &["instrument"], &[]), &context()).is_ok());
+    assert!(ssmd_feeds::open(&spec("kraken", None, &["instrument"], &[]), &context()).is_ok());
 }
 
 #[test]

@@ -6,38 +6,16 @@ mod common;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use common::{Peer, Server, dialer, soon};
+use common::feed::{context, spec, until};
+use common::recorded::gaps;
+use common::{Peer, Server, soon};
 use serde_json::{Value, json};
-use ssmd_core::environment::FeedSpec;
 use ssmd_core::{
-    Body, Decode, ErrorKind, Feed, FrameKind, Frames, Gap, GapCause, Output, RecordType, SessionId, Symbol,
-    SystemClock, Tasks,
+    ErrorKind, Feed, FrameKind, Frames, GapCause, Output, RecordType, SessionId, Symbol, SystemClock, Tasks,
 };
+use ssmd_feeds::OpenContext;
 use ssmd_feeds::sim::{Sim, SimOptions, Source};
-use ssmd_feeds::tls::client_config;
-use ssmd_feeds::{OpenContext, Subscriptions};
 use tokio::sync::watch;
-
-/// Frames taken at once.
-const BATCH: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
-
-fn spec(url: Option<String>, channels: &[&str], symbols: &[&str]) -> FeedSpec {
-    FeedSpec {
-        url,
-        channels: channels.iter().map(|channel| channel.parse().unwrap()).collect(),
-        symbols: symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
-        ..FeedSpec::new("kraken-futures".parse().unwrap())
-    }
-}
-
-fn context() -> OpenContext {
-    OpenContext {
-        dial: dialer(),
-        tls: client_config(None).unwrap(),
-        clock: Arc::new(SystemClock::new()),
-        subscriptions: Subscriptions::default(),
-    }
-}
 
 /// Hears a request and answers it as the venue does, product by product.
 async fn answer(peer: &mut Peer) -> Value {
@@ -61,48 +39,11 @@ async fn delta(peer: &mut Peer, sequence: u64) {
     peer.say(&frame.to_string()).await;
 }
 
-/// Decodes what comes, and asks again for what is broken, until it is enough.
-async fn until(
-    frames: &mut dyn Frames,
-    decoder: &mut dyn Decode,
-    out: &mut Vec<Output>,
-    mut enough: impl FnMut(&dyn Decode, &[Output]) -> bool,
-) {
-    while !enough(decoder, out) {
-        for frame in soon("receive", frames.next(BATCH)).await.unwrap() {
-            let before = out.len();
-            decoder.decode(&frame, out).unwrap();
-            let broken: Vec<Symbol> = out[before..]
-                .iter()
-                .filter_map(|output| match output {
-                    Output::Resync(symbol) => Some(symbol.clone()),
-                    Output::Record(_) => None,
-                })
-                .collect();
-            for symbol in broken {
-                frames.resync(&symbol).await.unwrap();
-            }
-        }
-    }
-}
-
-fn gaps(out: &[Output]) -> Vec<&Gap> {
-    out.iter()
-        .filter_map(|output| match output {
-            Output::Record(record) => match &record.body {
-                Body::Gap(gap) => Some(gap),
-                _ => None,
-            },
-            Output::Resync(_) => None,
-        })
-        .collect()
-}
-
 #[tokio::test]
 async fn a_jump_in_a_books_numbers_is_a_gap_and_the_book_is_asked_for_again() {
     let server = Server::start().await;
     let context = context();
-    let spec = spec(Some(server.url.clone()), &["book"], &["PF_XBTUSD"]);
+    let spec = spec("kraken-futures", Some(server.url.clone()), &["book"], &["PF_XBTUSD"]);
     let feed = ssmd_feeds::open(&spec, &context).unwrap();
     let (_wanted, receiver) = watch::channel(Arc::new(feed.universe().await.unwrap()));
     let session = feed.session();
@@ -174,7 +115,7 @@ async fn the_simulated_market_is_followed_without_a_gap_through_a_resync() {
     tasks.spawn("simulator", async move { sim.run(stop).await.map(drop) });
     let context = context();
     let channels = ["ticker", "ticker_lite", "trade", "book", "heartbeat"];
-    let mut spec = spec(Some(format!("ws://{address}/ws/v1")), &channels, &["PF_*"]);
+    let mut spec = spec("kraken-futures", Some(format!("ws://{address}/ws/v1")), &channels, &["PF_*"]);
     spec.rest = Some(format!("http://{address}"));
     let feed = ssmd_feeds::open(&spec, &context).unwrap();
     assert_eq!(soon("ask", feed.universe()).await.unwrap().0.len(), 4 * 3 + 1);
@@ -213,8 +154,11 @@ async fn heartbeats_come_to_those_who_asked_for_them_alone() {
     let stop = tasks.token();
     tasks.spawn("simulator", async move { sim.run(stop).await.map(drop) });
     let context = context();
-    let feed =
-        ssmd_feeds::open(&spec(Some(format!("ws://{address}")), &["heartbeat"], &[]), &context).unwrap();
+    let feed = ssmd_feeds::open(
+        &spec("kraken-futures", Some(format!("ws://{address}")), &["heartbeat"], &[]),
+        &context,
+    )
+    .unwrap();
     let (mut frames, _wanted) = open(feed.as_ref(), &context).await;
     loop {
         let heard = soon("heartbeat", frames.next(NonZeroUsize::MIN)).await.unwrap();
@@ -234,8 +178,9 @@ async fn what_cannot_work_is_told_before_anything_is_opened() {
         (&["book"], &["pf_xbtusd"]),
         (&["book"], &[""]),
     ] {
-        let error = ssmd_feeds::open(&spec(None, channels, symbols), &context()).err().unwrap();
+        let error =
+            ssmd_feeds::open(&spec("kraken-futures", None, channels, symbols), &context()).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     }
-    assert!(ssmd_feeds::open(&spec(None, &["heartbeat"], &[]), &context()).is_ok());
+    assert!(ssmd_feeds::open(&spec("kraken-futures", None, &["heartbeat"], &[]), &context()).is_ok());
 }

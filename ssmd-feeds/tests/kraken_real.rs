@@ -1,12 +1,13 @@
 //! Real Kraken frames: every checksum is right, nothing makes the decoder panic, and it is deterministic.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
-use std::io::Read;
-use std::path::PathBuf;
+mod common;
+
 use std::time::Duration;
 
+use common::recorded::{count, frames, gaps, mutate, shared};
 use proptest::prelude::*;
-use ssmd_core::{Body, Decode, DecodeCounts, Frame, FrameKind, Output, RecordType, SessionId, Timestamp};
+use ssmd_core::{Decode, DecodeCounts, Frame, FrameKind, Output, RecordType};
 use ssmd_feeds::Protocol;
 use ssmd_feeds::kraken::{KrakenDecode, KrakenProtocol};
 
@@ -17,41 +18,8 @@ const FILES: [&str; 4] = [
     "status+acks+errors+ticker+trade+ohlc-bytex-2026-09.jsonl",
 ];
 
-/// The frames of a play file; `None`, said aloud, where there is no such data and none must be.
-fn frames(file: &str) -> Option<Vec<Frame>> {
-    let root = std::env::var_os("SSMD_SHARED_DATA").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")),
-        PathBuf::from,
-    );
-    let path = root.join("kraken/play").join(file);
-    let Ok(bytes) = std::fs::read(&path) else {
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{} is missing", path.display());
-        println!("no data at {}: nothing is tested", path.display());
-        return None;
-    };
-    let mut text = String::new();
-    match file.ends_with(".gz") {
-        true => flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap(),
-        false => (&bytes[..]).read_to_string(&mut text).unwrap(),
-    };
-    let lines = text.lines().enumerate().map(|(index, line)| {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        frame(index as u64, line["t"].as_i64().unwrap_or(0), line["raw"].as_str().unwrap().as_bytes())
-    });
-    Some(lines.collect())
-}
-
-fn frame(index: u64, received: i64, payload: &[u8]) -> Frame {
-    Frame {
-        received: Timestamp::from_nanos(received),
-        elapsed: Duration::ZERO,
-        session: SessionId(1),
-        index,
-        kind: FrameKind::Data,
-        binary: false,
-        payload: payload.to_vec().into(),
-        source: None,
-    }
+fn recorded(file: &str) -> Option<Vec<Frame>> {
+    shared(&format!("kraken/play/{file}")).map(|path| frames(&path))
 }
 
 fn decode(frames: &[Frame]) -> (Vec<Output>, DecodeCounts) {
@@ -64,18 +32,12 @@ fn decode(frames: &[Frame]) -> (Vec<Output>, DecodeCounts) {
     (out, decoder.counts())
 }
 
-fn count(out: &[Output], kind: RecordType) -> usize {
-    let is_kind =
-        |output: &&Output| matches!(output, Output::Record(record) if record.body.record_type() == kind);
-    out.iter().filter(is_kind).count()
-}
-
 #[test]
 fn every_checksum_of_the_captures_is_right() {
     let expected = [(5, 296), (1, 2051), (1, 1146), (0, 0)];
     let mut verified = 0;
     for (file, (snapshots, updates)) in FILES.into_iter().zip(expected) {
-        let Some(frames) = frames(file) else { return };
+        let Some(frames) = recorded(file) else { return };
         let (out, counts) = decode(&frames);
         println!("{file}: {counts:?}");
         assert_eq!(counts.frames, frames.len() as u64);
@@ -92,7 +54,7 @@ fn every_checksum_of_the_captures_is_right() {
 #[test]
 fn without_the_cut_to_the_depth_some_checksums_would_be_wrong() {
     // The capture at depth 10, decoded as if 25 had been asked for: the test above tests something.
-    let Some(mut frames) = frames(FILES[0]) else { return };
+    let Some(mut frames) = recorded(FILES[0]) else { return };
     for frame in &mut frames {
         let text = String::from_utf8(frame.payload.to_vec()).unwrap();
         frame.payload = text.replace(r#""depth":10"#, r#""depth":25"#).into();
@@ -106,7 +68,7 @@ fn without_the_cut_to_the_depth_some_checksums_would_be_wrong() {
 #[test]
 fn the_depth_can_be_guessed_from_the_snapshot() {
     for file in FILES {
-        let Some(frames) = frames(file) else { return };
+        let Some(frames) = recorded(file) else { return };
         let unsaid: Vec<_> = frames
             .into_iter()
             .filter(|frame| !frame.payload.starts_with(b"{\"method\":\"subscribe\""))
@@ -117,7 +79,7 @@ fn the_depth_can_be_guessed_from_the_snapshot() {
 
 #[test]
 fn one_lost_update_is_one_gap_with_true_bounds() {
-    let Some(mut frames) = frames(FILES[2]) else { return };
+    let Some(mut frames) = recorded(FILES[2]) else { return };
     let lost = frames
         .iter()
         .rposition(|f| f.payload.starts_with(b"{\"channel\":\"book\",\"type\":\"update\""))
@@ -125,16 +87,7 @@ fn one_lost_update_is_one_gap_with_true_bounds() {
         - 200;
     frames.remove(lost);
     let (out, counts) = decode(&frames);
-    let gaps: Vec<_> = out
-        .iter()
-        .filter_map(|output| match output {
-            Output::Record(record) => match &record.body {
-                Body::Gap(gap) => Some(gap),
-                _ => None,
-            },
-            Output::Resync(_) => None,
-        })
-        .collect();
+    let gaps = gaps(&out);
     assert_eq!((gaps.len(), counts.books_failed), (1, 1));
     let (from, to) = (gaps[0].from.as_ref().unwrap(), gaps[0].to.as_ref().unwrap());
     assert!(from.index < lost as u64 && to.index > lost as u64, "{gaps:?}");
@@ -143,7 +96,7 @@ fn one_lost_update_is_one_gap_with_true_bounds() {
 #[test]
 fn the_protocol_and_the_decoder_agree_about_real_frames() {
     for file in FILES {
-        let Some(frames) = frames(file) else { return };
+        let Some(frames) = recorded(file) else { return };
         let mut protocol = KrakenProtocol::new("ws://localhost", None);
         for frame in &frames {
             let kind = protocol.heard(&frame.payload, Duration::ZERO, &mut Vec::new()).unwrap();
@@ -157,23 +110,8 @@ fn the_protocol_and_the_decoder_agree_about_real_frames() {
 
 #[test]
 fn decoding_twice_gives_the_same() {
-    let Some(frames) = frames(FILES[0]) else { return };
+    let Some(frames) = recorded(FILES[0]) else { return };
     assert_eq!(decode(&frames), decode(&frames));
-}
-
-/// A change of a few bytes: the kind of damage that finds the edges of a parser.
-fn mutate(payload: &[u8], changes: &[(usize, u8, u8)]) -> Vec<u8> {
-    let mut bytes = payload.to_vec();
-    for &(at, what, byte) in changes {
-        let at = at % bytes.len().max(1);
-        match what % 4 {
-            0 if !bytes.is_empty() => bytes[at] = byte,
-            1 => bytes.insert(at, byte),
-            2 if !bytes.is_empty() => drop(bytes.remove(at)),
-            _ => bytes.truncate(bytes.len() - usize::from(byte).min(bytes.len()) / 4),
-        }
-    }
-    bytes
 }
 
 proptest! {
@@ -185,7 +123,7 @@ proptest! {
     ) {
         let mut all = Vec::new();
         for file in FILES {
-            let Some(frames) = frames(file) else { return Ok(()) };
+            let Some(frames) = recorded(file) else { return Ok(()) };
             all.extend(frames.into_iter().skip(start % 7).step_by(29));
         }
         let mut decoder = KrakenDecode::new();

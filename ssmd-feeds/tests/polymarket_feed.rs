@@ -3,42 +3,17 @@
 
 mod common;
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use common::{Peer, Server, dialer, soon};
+use common::feed::{context, spec, until};
+use common::recorded::gaps;
+use common::{Peer, Server, soon};
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
-use ssmd_core::environment::FeedSpec;
-use ssmd_core::{
-    Body, Decode, ErrorKind, Feed, Frames, Gap, GapCause, Output, RecordType, SessionId, Symbol, SystemClock,
-    Tasks,
-};
+use ssmd_core::{ErrorKind, Feed, Frames, GapCause, Output, RecordType, SessionId, SystemClock, Tasks};
+use ssmd_feeds::OpenContext;
 use ssmd_feeds::sim::{Sim, SimOptions, Source, symbols};
-use ssmd_feeds::tls::client_config;
-use ssmd_feeds::{OpenContext, Subscriptions};
 use tokio::sync::watch;
-
-/// Frames taken at once.
-const BATCH: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
-
-fn spec(url: Option<String>, symbols: &[&str]) -> FeedSpec {
-    FeedSpec {
-        url,
-        channels: vec!["market".parse().unwrap()],
-        symbols: symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
-        ..FeedSpec::new("polymarket".parse().unwrap())
-    }
-}
-
-fn context() -> OpenContext {
-    OpenContext {
-        dial: dialer(),
-        tls: client_config(None).unwrap(),
-        clock: Arc::new(SystemClock::new()),
-        subscriptions: Subscriptions::default(),
-    }
-}
 
 /// The next request, pings answered.
 async fn request(peer: &mut Peer) -> Value {
@@ -78,48 +53,13 @@ async fn change(peer: &mut Peer, time: u64, price: &str, hash: &str) {
     peer.say(&frame.to_string()).await;
 }
 
-/// Decodes what comes, and asks again for what is broken, until it is enough.
-async fn until(
-    frames: &mut dyn Frames,
-    decoder: &mut dyn Decode,
-    out: &mut Vec<Output>,
-    mut enough: impl FnMut(&dyn Decode, &[Output]) -> bool,
-) {
-    while !enough(decoder, out) {
-        for frame in soon("receive", frames.next(BATCH)).await.unwrap() {
-            let before = out.len();
-            decoder.decode(&frame, out).unwrap();
-            let broken: Vec<Symbol> = out[before..]
-                .iter()
-                .filter_map(|output| match output {
-                    Output::Resync(symbol) => Some(symbol.clone()),
-                    Output::Record(_) => None,
-                })
-                .collect();
-            for symbol in broken {
-                frames.resync(&symbol).await.unwrap();
-            }
-        }
-    }
-}
-
-fn gaps(out: &[Output]) -> Vec<&Gap> {
-    out.iter()
-        .filter_map(|output| match output {
-            Output::Record(record) => match &record.body {
-                Body::Gap(gap) => Some(gap),
-                _ => None,
-            },
-            Output::Resync(_) => None,
-        })
-        .collect()
-}
-
 #[tokio::test]
 async fn a_wrong_hash_is_a_gap_and_the_book_is_left_and_asked_for_again() {
     let server = Server::start().await;
     let context = context();
-    let feed = ssmd_feeds::open(&spec(Some(server.url.clone()), &["77"]), &context).unwrap();
+    let feed =
+        ssmd_feeds::open(&spec("polymarket", Some(server.url.clone()), &["market"], &["77"]), &context)
+            .unwrap();
     let (_wanted, receiver) = watch::channel(Arc::new(feed.universe().await.unwrap()));
     let session = feed.session();
     let opening = session.open(SessionId(1), receiver, Arc::clone(&context.clock));
@@ -193,7 +133,8 @@ async fn the_simulated_markets_are_followed_without_a_gap_through_a_resync() {
     let stop = tasks.token();
     tasks.spawn("simulator", async move { sim.run(stop).await.map(drop) });
     let context = context();
-    let mut spec = spec(Some(format!("ws://{address}/ws/market")), &["*-december*", "rain*"]);
+    let mut spec =
+        spec("polymarket", Some(format!("ws://{address}/ws/market")), &["market"], &["*-december*", "rain*"]);
     spec.rest = Some(format!("http://{address}"));
     let feed = ssmd_feeds::open(&spec, &context).unwrap();
     let universe = soon("ask", feed.universe()).await.unwrap();
@@ -234,7 +175,7 @@ async fn markets_are_found_by_slug_condition_tag_and_page() {
     tasks.spawn("simulator", async move { sim.run(stop).await.map(drop) });
     let context = context();
     let ask = async |symbols: &[&str], category: &[&str]| {
-        let mut spec = spec(Some(format!("ws://{address}")), symbols);
+        let mut spec = spec("polymarket", Some(format!("ws://{address}")), &["market"], symbols);
         spec.rest = Some(format!("http://{address}"));
         spec.filters.category = category.iter().map(|word| (*word).to_owned()).collect();
         let feed = ssmd_feeds::open(&spec, &context).unwrap();
@@ -255,7 +196,7 @@ async fn what_cannot_work_is_told_before_anything_is_opened() {
     for (channel, symbols) in
         [("book", &["77"][..]), ("market:never", &["77"]), ("market", &[]), ("market", &["a b"])]
     {
-        let mut spec = spec(None, symbols);
+        let mut spec = spec("polymarket", None, &["market"], symbols);
         spec.channels = vec![channel.parse().unwrap()];
         let error = ssmd_feeds::open(&spec, &context()).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");

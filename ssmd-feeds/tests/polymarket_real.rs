@@ -6,12 +6,12 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::recorded::{frames, shared};
+use common::recorded::{count, frames, gaps, mutate, records, shared};
 use proptest::prelude::*;
 use ssmd_core::environment::SymbolFilters;
 use ssmd_core::{
-    Body, BookSide, Decode, DecodeCounts, Frame, FrameKind, Gap, GapCause, OrderBook, Output, Record,
-    RecordType, Symbol, Timestamp,
+    Body, BookSide, Decode, DecodeCounts, Frame, FrameKind, Gap, GapCause, OrderBook, Output, RecordType,
+    Symbol, Timestamp,
 };
 use ssmd_feeds::Protocol;
 use ssmd_feeds::polymarket::universe::{Market, parse_clob_market, parse_market, parse_page, select};
@@ -39,23 +39,6 @@ fn decode(hashes: Hashes, frames: &[Frame]) -> (Vec<Output>, DecodeCounts) {
         }
     }
     (out, decoder.counts())
-}
-
-fn records(out: &[Output]) -> impl Iterator<Item = &Record> {
-    out.iter().filter_map(|output| match output {
-        Output::Record(record) => Some(record),
-        Output::Resync(_) => None,
-    })
-}
-
-fn count(out: &[Output], kind: RecordType) -> usize {
-    records(out).filter(|record| record.body.record_type() == kind).count()
-}
-
-fn gaps(out: &[Output]) -> Vec<&Gap> {
-    let gap = |record: &'_ Record| matches!(record.body, Body::Gap(_));
-    let gaps = records(out).filter(|record| gap(record));
-    gaps.filter_map(|record| if let Body::Gap(gap) = &record.body { Some(gap) } else { None }).collect()
 }
 
 /// A file, what it holds, and how many books and changes fit their hashes.
@@ -227,21 +210,6 @@ fn recorded_listings_are_read() {
         rows.iter().map(|row| parse_clob_market(row.to_string().as_bytes()).unwrap()).collect();
     let tradable = markets.iter().filter(|market| market.tokens.iter().any(|token| token.tradable));
     assert_eq!((markets.len(), tradable.count()), (100, 1));
-}
-
-/// A change of a few bytes: the kind of damage that finds the edges of a parser.
-fn mutate(payload: &[u8], changes: &[(usize, u8, u8)]) -> Vec<u8> {
-    let mut bytes = payload.to_vec();
-    for &(at, what, byte) in changes {
-        let at = at % bytes.len().max(1);
-        match what % 4 {
-            0 if !bytes.is_empty() => bytes[at] = byte,
-            1 => bytes.insert(at, byte),
-            2 if !bytes.is_empty() => drop(bytes.remove(at)),
-            _ => bytes.truncate(bytes.len() - usize::from(byte).min(bytes.len()) / 4),
-        }
-    }
-    bytes
 }
 
 proptest! {

@@ -4,7 +4,6 @@ use super::codes::Code;
 use super::extend::{self, Document, Find};
 use super::node::{Node, Value};
 use super::problem::{Draft, Log, Problems, Span};
-use super::source::clean;
 
 /// How much of a message is shown, in characters.
 const MESSAGE_CHARS_MAX: usize = 400;
@@ -86,7 +85,7 @@ impl Problems {
             let places = finding.places.iter().filter_map(|place| Some(place.find(root.as_ref()?)));
             let span = places.min_by_key(|(missing, _)| *missing).map_or(Span::default(), |(_, span)| span);
             // Foreign words may be in it: those of a venue, of a server.
-            let message: String = clean(&finding.message).take(MESSAGE_CHARS_MAX).collect();
+            let message: String = finding.message.chars().take(MESSAGE_CHARS_MAX).collect();
             let draft = Draft::new(finding.code, span, message).nearest(finding.nearest.as_deref());
             log.add(match finding.expected {
                 Some(expected) => draft.expected(expected),

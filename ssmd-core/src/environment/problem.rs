@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::codes::Code;
+use super::source::clean;
 use super::sources::{Sources, local};
 use crate::{Error, ErrorKind};
 
@@ -126,15 +127,17 @@ impl Told {
         }
         let (source, base) = sources.of(draft.span.start);
         let (line, column) = source.place(draft.span.start - base);
+        // What the document calls its feeds and clients also stands among what was expected.
+        let shown = |text: String| clean(&text).collect();
         let problem = Problem {
             code: draft.code,
             file: source.name().to_owned(),
-            message: draft.message,
+            message: shown(draft.message),
             line,
             column,
             span: source.within(local(draft.span, base)),
-            expected: draft.expected,
-            nearest: draft.nearest,
+            expected: draft.expected.map(shown),
+            nearest: draft.nearest.map(shown),
             excerpt: Excerpt::default(),
         };
         self.problems.push((draft.span, problem));

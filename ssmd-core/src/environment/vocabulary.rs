@@ -1,5 +1,7 @@
 //! What a document may name: the feeds that exist and what each of them knows. Filled by the crate of the feeds.
 
+use crate::{Channel, Error, ErrorKind, Result};
+
 /// Every feed that exists.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
@@ -68,6 +70,26 @@ impl FeedWords {
     /// The channel of that name.
     pub fn channel(&self, name: &str) -> Option<&'static ChannelWords> {
         self.channels.iter().find(|channel| channel.name == name)
+    }
+
+    /// The channel that is meant, if it exists and takes its option.
+    ///
+    /// # Errors
+    /// `Invalid`, with what is possible.
+    pub fn check(&self, channel: &Channel) -> Result<&'static ChannelWords> {
+        let invalid = || Error::new(ErrorKind::Invalid, "read channel").with("channel", channel);
+        let Some(words) = self.channel(&channel.name) else {
+            let known: Vec<_> = self.channels.iter().map(|words| words.name).collect();
+            return Err(invalid().hint(format!("the channels are: {}", known.join(", "))));
+        };
+        let options = self.options(words);
+        if channel.option.as_ref().is_none_or(|option| options.contains(option)) {
+            return Ok(words);
+        }
+        Err(invalid().hint(match options.as_slice() {
+            [] => format!("`{}` takes no option", words.name),
+            options => format!("the options of `{}` are: {}", words.name, options.join(", ")),
+        }))
     }
 
     /// Every option that a channel takes, as words.

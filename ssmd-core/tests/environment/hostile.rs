@@ -46,6 +46,14 @@ fn a_document_that_breaks_off_has_no_problem_behind_its_end() {
     }
 }
 
+#[test]
+fn a_name_that_the_document_gives_is_harmless_wherever_it_is_printed() {
+    let text = FULL.replacen("    kalshi:\n", "    k\talshi:\n", 1);
+    let problems = answered(text.as_bytes()).unwrap_err().to_string();
+    assert!(problems.contains("unknown feed `k→alshi`"), "{problems}");
+    assert!(problems.contains("did you mean `k→alshi`?"), "{problems}");
+}
+
 fn timed(text: &[u8]) -> (Duration, Result<Environment, Problems>) {
     let clock = SystemClock::new();
     let start = clock.elapsed();

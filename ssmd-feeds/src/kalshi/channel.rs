@@ -87,15 +87,9 @@ impl Stream {
 /// # Errors
 /// `Invalid`, with what is possible.
 pub fn parse_channel(channel: &Channel) -> Result<Stream> {
+    let words = WORDS.check(channel)?;
     let invalid = || Error::new(ErrorKind::Invalid, "read channel").with("channel", channel);
-    let Some(stream) = Stream::from_name(&channel.name) else {
-        let known: Vec<_> = CHANNELS.iter().map(|words| words.name).collect();
-        return Err(invalid().hint(format!("the channels are: {}", known.join(", "))));
-    };
-    if channel.option.is_some() {
-        return Err(invalid().hint(format!("`{}` takes no option", stream.name())));
-    }
-    Ok(stream)
+    Stream::from_name(words.name).ok_or_else(invalid)
 }
 
 #[cfg(test)]

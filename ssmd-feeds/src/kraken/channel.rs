@@ -92,20 +92,7 @@ pub enum Subscribed {
 /// # Errors
 /// `Invalid`, with what is possible.
 pub fn parse_channel(channel: &Channel, depth: Option<u32>) -> Result<Option<Subscribed>> {
-    let Some(words) = WORDS.channel(&channel.name) else {
-        let known: Vec<_> = CHANNELS.iter().map(|words| words.name).collect();
-        return Err(invalid(channel).hint(format!("the channels are: {}", known.join(", "))));
-    };
-    let options = WORDS.options(words);
-    if let Some(option) = &channel.option
-        && !options.contains(option)
-    {
-        let hint = match options.as_slice() {
-            [] => format!("`{}` takes no option", words.name),
-            options => format!("the options of `{}` are: {}", words.name, options.join(", ")),
-        };
-        return Err(invalid(channel).hint(hint));
-    }
+    let words = WORDS.check(channel)?;
     let option = channel.option.as_deref();
     let number = || option.and_then(|option| option.parse().ok());
     Ok(match words.name {
@@ -113,7 +100,8 @@ pub fn parse_channel(channel: &Channel, depth: Option<u32>) -> Result<Option<Sub
             let depth = number().or(depth).unwrap_or(DEPTH_DEFAULT);
             if !DEPTHS.contains(&depth) {
                 let hint = "the depths are: 10, 25, 100, 500, 1000";
-                return Err(invalid(channel).with("depth", depth).hint(hint));
+                let invalid = Error::new(ErrorKind::Invalid, "read channel").with("channel", channel);
+                return Err(invalid.with("depth", depth).hint(hint));
             }
             Some(Subscribed::Book { depth })
         }
@@ -123,10 +111,6 @@ pub fn parse_channel(channel: &Channel, depth: Option<u32>) -> Result<Option<Sub
         "instrument" => Some(Subscribed::Instrument),
         _ => None,
     })
-}
-
-fn invalid(channel: &Channel) -> Error {
-    Error::new(ErrorKind::Invalid, "read channel").with("channel", channel)
 }
 
 /// `params` of a request.

@@ -1,7 +1,7 @@
 //! What can be subscribed: the market channel of tokens, with every kind of message that it carries.
 
 use ssmd_core::environment::{ChannelWords, FeedWords, OptionWords, Starter};
-use ssmd_core::{Channel, Error, ErrorKind, Result};
+use ssmd_core::{Channel, Result};
 
 /// What an environment may say about this venue.
 pub const WORDS: FeedWords = FeedWords {
@@ -40,15 +40,9 @@ pub enum Hashes {
 /// # Errors
 /// `Invalid`, with what is possible.
 pub fn parse_channel(channel: &Channel) -> Result<Hashes> {
-    let invalid = || Error::new(ErrorKind::Invalid, "read channel").with("channel", channel);
-    if channel.name != MARKET {
-        return Err(invalid().hint("the venue has one channel: market"));
-    }
-    match channel.option.as_deref() {
-        None | Some(ALWAYS) => Ok(Hashes::Always),
-        Some(SAMPLED) => Ok(Hashes::Sampled),
-        Some(_) => Err(invalid().hint("write market, market:always or market:sampled")),
-    }
+    WORDS.check(channel)?;
+    let sampled = channel.option.as_deref() == Some(SAMPLED);
+    Ok(if sampled { Hashes::Sampled } else { Hashes::Always })
 }
 
 #[cfg(test)]

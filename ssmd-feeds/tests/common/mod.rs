@@ -9,6 +9,8 @@ pub use ssmd_feeds::conformance::server::{LIMIT, Peer, Server, soon};
 use ssmd_feeds::dial::Dialer;
 use ssmd_feeds::tls::client_config;
 
+pub mod feed;
+pub mod golden;
 pub mod recorded;
 pub mod recorder;
 pub mod toy;

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ssmd_core::{Frame, FrameKind, SessionId, Timestamp};
+use ssmd_core::{Body, Frame, FrameKind, Gap, Output, Record, RecordType, SessionId, Timestamp};
 
 /// A file of the folder of captured data; `None`, said aloud, where there is none and none must be.
 pub fn shared(file: &str) -> Option<PathBuf> {
@@ -50,4 +50,39 @@ pub fn frame(index: u64, received: i64, payload: &[u8]) -> Frame {
         payload: payload.to_vec().into(),
         source: None,
     }
+}
+
+/// The records of what a decoder gave.
+pub fn records(out: &[Output]) -> impl Iterator<Item = &Record> {
+    out.iter().filter_map(|output| match output {
+        Output::Record(record) => Some(record),
+        Output::Resync(_) => None,
+    })
+}
+
+/// How many records of one type there are.
+pub fn count(out: &[Output], kind: RecordType) -> usize {
+    records(out).filter(|record| record.body.record_type() == kind).count()
+}
+
+/// The gaps.
+pub fn gaps(out: &[Output]) -> Vec<&Gap> {
+    let gap = |record: &'_ Record| matches!(record.body, Body::Gap(_));
+    let gaps = records(out).filter(|record| gap(record));
+    gaps.filter_map(|record| if let Body::Gap(gap) = &record.body { Some(gap) } else { None }).collect()
+}
+
+/// A change of a few bytes: the kind of damage that finds the edges of a parser.
+pub fn mutate(payload: &[u8], changes: &[(usize, u8, u8)]) -> Vec<u8> {
+    let mut bytes = payload.to_vec();
+    for &(at, what, byte) in changes {
+        let at = at % bytes.len().max(1);
+        match what % 4 {
+            0 if !bytes.is_empty() => bytes[at] = byte,
+            1 => bytes.insert(at, byte),
+            2 if !bytes.is_empty() => drop(bytes.remove(at)),
+            _ => bytes.truncate(bytes.len() - usize::from(byte).min(bytes.len()) / 4),
+        }
+    }
+    bytes
 }
