@@ -2,14 +2,13 @@
 //!
 //! Owns the cut rules, the header line and the compression; knows nothing of stores.
 
+mod decoder;
 mod encoder;
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use flate2::read::MultiGzDecoder;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use ssmd_core::{Day, Entry, EntryKind, Error, ErrorKind, FeedName, Origin, Result, Timestamp};
 
@@ -17,6 +16,7 @@ use crate::commit::Object;
 use crate::layout::{Compression, SegmentName, sha256};
 use crate::line::{self, Common, LINE_BYTES_MAX, Stamp};
 use crate::text;
+use decoder::Decoder;
 use encoder::Encoder;
 
 /// A segment ends before an entry whose stamp is this far from its first one's, in either direction.
@@ -26,11 +26,9 @@ pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The most bytes of a segment after compression: what does not compress grows a little.
 pub const OBJECT_BYTES_MAX: u64 = SEGMENT_BYTES_MAX + SEGMENT_BYTES_MAX / 64;
 
-/// Bytes given to the compressor at once. Always exactly as many, so that its output does not depend on how the
-/// entries arrived; so few that they are still in the processor's nearest caches when it takes them.
-pub const CHUNK_BYTES: usize = 16 * 1024;
-/// The largest window that a reader allows, as a power of two: 16 MiB, above what every sane level uses.
-const WINDOW_LOG_MAX: u32 = 24;
+/// A segment is compressed in parts of whole lines: as many as have together at most so many bytes, and at least one.
+/// So few that the compressor finds them in the processor's caches, so many that it finds what repeats.
+pub const PART_BYTES_MAX: usize = 1024 * 1024;
 /// The version of the format.
 const VERSION: u32 = 1;
 
@@ -66,6 +64,7 @@ pub struct SegmentWriter {
     header: Header,
     compression: Compression,
     encoder: Encoder,
+    /// The part that is not full yet.
     pending: Vec<u8>,
     stamp: Stamp,
     summary: Summary,
@@ -124,7 +123,7 @@ impl SegmentWriter {
             day: first.day,
             first: first.id.n,
         };
-        let mut pending = Vec::with_capacity(2 * CHUNK_BYTES);
+        let mut pending = Vec::with_capacity(PART_BYTES_MAX + PART_BYTES_MAX / 4);
         serde_json::to_writer(&mut pending, &header)
             .map_err(|cause| Error::new(ErrorKind::Bug, "begin segment").because(cause))?;
         pending.push(b'\n');
@@ -206,12 +205,9 @@ impl SegmentWriter {
             return Ok(false);
         }
         self.summary.count(entry, bytes);
-        if self.pending.len() >= CHUNK_BYTES {
-            let whole = self.pending.len() / CHUNK_BYTES * CHUNK_BYTES;
-            for chunk in self.pending[..whole].chunks_exact(CHUNK_BYTES) {
-                self.encoder.write(chunk)?;
-            }
-            self.pending.drain(..whole);
+        if self.pending.len() > PART_BYTES_MAX && before > 0 {
+            self.encoder.write(&self.pending[..before])?;
+            self.pending.drain(..before);
         }
         Ok(true)
     }
@@ -219,7 +215,7 @@ impl SegmentWriter {
 
 /// Reads one segment, block by block, never holding more than a block and a line of it.
 pub struct SegmentReader {
-    source: Box<dyn Read + Send>,
+    source: Decoder,
     header: Header,
     /// Bytes that are read and not parsed: the beginning of a line.
     rest: Bytes,
@@ -228,8 +224,8 @@ pub struct SegmentReader {
     ended: bool,
 }
 
-/// Bytes that are unpacked at a time.
-const BLOCK_BYTES: usize = 512 * 1024;
+/// Bytes that are unpacked at a time: a part of a segment.
+const BLOCK_BYTES: usize = PART_BYTES_MAX;
 
 impl SegmentReader {
     /// Begins to read a segment's bytes, compressed in either way.
@@ -245,7 +241,7 @@ impl SegmentReader {
             day: Day::from_days(0),
             first: 0,
         };
-        let source = unpack(body)?;
+        let source = Decoder::new(body)?;
         let mut reader = Self { source, header, rest: Bytes::new(), next: 0, plain_bytes: 0, ended: false };
         let block = reader.block()?;
         let end = memchr::memchr(b'\n', &block).ok_or_else(|| corrupt("there is no header"))?;
@@ -308,11 +304,12 @@ impl SegmentReader {
         self.rest = Bytes::new();
         while !self.ended {
             let before = block.len();
-            let wanted = (BLOCK_BYTES.saturating_sub(before)).max(64 * 1024);
-            let read = self.source.by_ref().take(wanted as u64).read_to_end(&mut block);
+            // Most of it is free, unless the beginning of a long line was left.
+            block.reserve(64 * 1024);
+            let read = self.source.read(&mut block);
             let read = read.map_err(|cause| corrupt("it does not unpack").because(cause))?;
             self.plain_bytes += read as u64;
-            self.ended = read < wanted;
+            self.ended = read == 0;
             if self.plain_bytes > SEGMENT_BYTES_MAX + LINE_BYTES_MAX as u64 {
                 return Err(corrupt("it unpacks to more than a segment may hold"));
             }
@@ -342,16 +339,6 @@ fn read_header(line: &[u8]) -> Result<Header> {
             .hint("read it with a later ssmd"));
     }
     Ok(header)
-}
-
-fn unpack(body: Bytes) -> Result<Box<dyn Read + Send>> {
-    if body.starts_with(&[0x1f, 0x8b]) {
-        return Ok(Box::new(MultiGzDecoder::new(body.reader())));
-    }
-    let failed = |cause| corrupt("it does not unpack").because(cause);
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(body.reader()).map_err(failed)?;
-    decoder.window_log_max(WINDOW_LOG_MAX).map_err(failed)?;
-    Ok(Box::new(decoder))
 }
 
 fn corrupt(detail: &'static str) -> Error {

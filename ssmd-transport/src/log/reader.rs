@@ -26,7 +26,7 @@ pub const POLL: Duration = Duration::from_millis(20);
 
 /// How much of a segment is read at once, in bytes. Entries handed out share these bytes, so an entry that is kept
 /// keeps as many.
-const CHUNK_BYTES: usize = 256 * 1024;
+const CHUNK_BYTES: usize = 1024 * 1024;
 /// How often a segment may vanish between its listing and its opening before that is an error.
 const LISTS_MAX: usize = 16;
 

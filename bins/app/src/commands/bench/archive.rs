@@ -11,7 +11,7 @@ use ssmd_core::{
     Error, ErrorKind, Feed, FeedName, Journal, Metrics, Result, SessionId, Start, Store, Tasks, Wanted,
 };
 use ssmd_storage::archive::Options;
-use ssmd_storage::segment::CHUNK_BYTES;
+use ssmd_storage::segment::PART_BYTES_MAX;
 use ssmd_storage::{Archive, ArchiveFeed, Archiver, Compression, Selection, Speed, line};
 use ssmd_transport::log::LogReader;
 use tokio::sync::watch;
@@ -35,15 +35,17 @@ pub(super) async fn run(ground: &Ground) -> Result<Vec<Figure>> {
     let log = record(ground).await?;
     let plain = Arc::new(lines(&log).await?);
     let (mut walls, mut cores, mut archivers, mut bares) = (vec![], vec![], vec![], vec![]);
-    let (mut line_cpu, mut bare_line_cpu) = (vec![], vec![]);
+    let (mut line_cpu, mut bare_line_cpu, mut parts_line_cpu) = (vec![], vec![], vec![]);
     let lines = plain.iter().filter(|byte| **byte == b'\n').count() as f64;
     for _ in 0..ROUNDS {
-        let bare = compress(ground, Arc::clone(&plain)).await?;
+        let bare = compress(ground, Arc::clone(&plain), stream).await?;
+        let parts = compress(ground, Arc::clone(&plain), in_parts).await?;
         let archiver = archive(ground, &log).await?;
         walls.push(100.0 * bare.seconds / archiver.seconds);
         cores.push(100.0 * bare.cpu / archiver.cpu);
         line_cpu.push(archiver.cpu * 1e9 / lines);
         bare_line_cpu.push(bare.cpu * 1e9 / lines);
+        parts_line_cpu.push(parts.cpu * 1e9 / lines);
         archivers.push(plain.len() as f64 / 1e6 / archiver.seconds);
         bares.push(plain.len() as f64 / 1e6 / bare.seconds);
     }
@@ -63,6 +65,7 @@ pub(super) async fn run(ground: &Ground) -> Result<Vec<Figure>> {
             .beside("by_wall_clock", median(&mut walls))
             .beside("cpu_ns_per_line", median(&mut line_cpu))
             .beside("zstd_cpu_ns_per_line", median(&mut bare_line_cpu))
+            .beside("zstd_in_parts_cpu_ns_per_line", median(&mut parts_line_cpu))
             .beside("least_cpu", 100.0 * quantile(&mut bare_line_cpu, 0.0) / quantile(&mut line_cpu, 0.0))
             .beside("mb_per_second", median(&mut archivers))
             .beside("zstd_mb_per_second", median(&mut bares))
@@ -109,20 +112,35 @@ struct Took {
 }
 
 /// The compressor alone.
-async fn compress(ground: &Ground, plain: Arc<Vec<u8>>) -> Result<Took> {
+async fn compress(
+    ground: &Ground,
+    plain: Arc<Vec<u8>>,
+    how: fn(&[u8], i32) -> std::io::Result<usize>,
+) -> Result<Took> {
     let Compression::Zstd(level) = Compression::default() else {
         return Err(Error::new(ErrorKind::Bug, "bench").detail("the archive's default is not zstd"));
     };
     let (began, cpu) = (ground.clock().elapsed(), ground.cpu_seconds());
-    let compressed = tokio::task::spawn_blocking(move || {
-        let mut encoder = zstd::stream::write::Encoder::new(Vec::with_capacity(plain.len()), level)?;
-        encoder.include_checksum(true)?;
-        plain.chunks(CHUNK_BYTES).try_for_each(|chunk| encoder.write_all(chunk))?;
-        encoder.finish()
-    });
+    let compressed = tokio::task::spawn_blocking(move || how(&plain, level));
     let compressed = compressed.await.map_err(|cause| Error::new(ErrorKind::Bug, "bench").because(cause))?;
     compressed.map_err(|cause| Error::io("compress", cause))?;
     took(ground, began, cpu)
+}
+
+/// One stream, in pieces of the size that zstd asks for: what `zstd FILE` does.
+fn stream(plain: &[u8], level: i32) -> std::io::Result<usize> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::with_capacity(plain.len()), level)?;
+    encoder.include_checksum(true)?;
+    plain.chunks(zstd::zstd_safe::CCtx::in_size()).try_for_each(|piece| encoder.write_all(piece))?;
+    Ok(encoder.finish()?.len())
+}
+
+/// Parts of the size that a segment's have, each at once.
+fn in_parts(plain: &[u8], level: i32) -> std::io::Result<usize> {
+    let mut compressor = zstd::bulk::Compressor::new(level)?;
+    compressor.include_checksum(true)?;
+    let mut part = Vec::with_capacity(zstd::zstd_safe::compress_bound(PART_BYTES_MAX));
+    plain.chunks(PART_BYTES_MAX).map(|plain| compressor.compress_to_buffer(plain, &mut part)).sum()
 }
 
 /// The archiver: it reads the log, writes lines, compresses, hashes, puts and commits.
