@@ -1,6 +1,8 @@
 //! Every target over its seeds, its corpus and what once broke it, and over mutations of all of them.
 //!
 //! `SSMD_FUZZ_CASES` says how many mutations each target gets; without it a few thousand, a few seconds in all.
+//! `SSMD_FUZZ_TARGETS` names the targets, with commas; `FUZZ_FOUND` is where `scripts/fuzz` keeps what it found, which
+//! is then mutated too.
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::path::Path;
@@ -21,7 +23,14 @@ const CORPUS_BYTES_MAX: u64 = 200 * 1024;
 #[test]
 fn no_target_breaks_its_promises() {
     let cases = std::env::var("SSMD_FUZZ_CASES").ok().map_or(CASES, |text| text.parse().unwrap());
-    let broken: Vec<_> = targets().iter().filter_map(|target| replay(target, cases).err()).collect();
+    let named = std::env::var("SSMD_FUZZ_TARGETS").ok();
+    let named: Option<Vec<_>> = named.as_deref().map(|names| names.split(',').collect());
+    if let Some(unknown) = named.iter().flatten().find(|name| ssmd_fuzz::target(name).is_none()) {
+        panic!("{unknown} is no target");
+    }
+    let is_wanted = |target: &&Target| named.as_ref().is_none_or(|names| names.contains(&&*target.name));
+    let wanted = targets().iter().filter(is_wanted);
+    let broken: Vec<_> = wanted.filter_map(|target| replay(target, cases).err()).collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
@@ -45,19 +54,24 @@ fn replay(target: &Target, cases: u64) -> Result<(), String> {
     };
     pool.iter().try_for_each(|case| timed(case))?;
     timed(b"")?;
+    let began = clock.elapsed();
     let mut random = StdRng::seed_from_u64(1);
     for _ in 0..cases {
         timed(&mutated(&pool, target.bytes_max, &mut random))?;
     }
-    println!("{}: {} cases and {cases} mutations, slowest {worst:?}", target.name, pool.len());
+    let took = (clock.elapsed() - began).as_secs();
+    println!("{}: {} cases and {cases} mutations, {took} s, slowest {worst:?}", target.name, pool.len());
     if worst < CASE_TIME_MAX { Ok(()) } else { Err(format!("{}: a case took {worst:?}", target.name)) }
 }
 
-/// What is kept in `corpus/TARGET`, in the order of names.
+/// What is kept in `corpus/TARGET`, and what was found, in the order of names.
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(&target.name);
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(&target.name);
+    let found =
+        std::env::var_os("FUZZ_FOUND").map(|found| Path::new(&found).join(&target.name).join("corpus"));
+    let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten();
+    let files = |folder| entries(folder).map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let mut files = [files(&kept), found.as_deref().map(files).unwrap_or_default()].concat();
     files.sort();
     files.into_iter().map(|file| std::fs::read(file).unwrap()).collect()
 }
