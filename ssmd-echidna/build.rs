@@ -42,11 +42,12 @@ mod bridge {
             ))
         })?;
         installed.link.iter().for_each(|line| println!("cargo::{line}"));
-        // What C++ is sanitized by, tests are linked with.
+        // What looks after sanitized C++ becomes a part of each test, where it sees the memory of Rust's too.
         println!("cargo::rerun-if-env-changed=CXXFLAGS");
-        let flags = std::env::var("CXXFLAGS").unwrap_or_default();
-        for flag in flags.split_whitespace().filter(|flag| flag.starts_with("-fsanitize=")) {
-            println!("cargo::rustc-link-arg-tests={flag}");
+        if std::env::var("CXXFLAGS").is_ok_and(|flags| flags.contains("-fsanitize=address")) {
+            for argument in ["-Wl,--whole-archive", "-l:libasan.a", "-Wl,--no-whole-archive"] {
+                println!("cargo::rustc-link-arg-tests={argument}");
+            }
         }
         Ok(())
     }
