@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Framed<S> {
             match poll_read_buf(Pin::new(&mut self.stream), context, self.link.buffer()) {
                 Poll::Pending => return self.poll_end(context, stalled),
                 Poll::Ready(Ok(0)) => {
-                    self.end = Some(self.broken.take().unwrap_or_else(|| self.link.closed()))
+                    self.end = Some(self.broken.take().unwrap_or_else(|| self.link.closed()));
                 }
                 Poll::Ready(Ok(read)) => {
                     self.bytes += read as u64;

@@ -27,7 +27,7 @@ fn limit(more: u64) -> Rlimit {
     let files: Vec<_> = (0..=more).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
     let current = files.last().map(|file| file.as_raw_fd() as u64);
     let whole = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current, ..whole.clone() }).unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current, ..whole }).unwrap();
     whole
 }
 
@@ -51,7 +51,7 @@ async fn without_descriptors_a_connection_is_an_error_and_the_next_one_works() {
                     biased;
                     dialed = &mut opening => Some(dialed),
                     () = clock.sleep(std::time::Duration::from_millis(300)) => {
-                        setrlimit(Resource::Nofile, whole.clone()).unwrap();
+                        setrlimit(Resource::Nofile, whole).unwrap();
                         let (dialed, _peer) = tokio::join!(opening, server.accept());
                         Some(dialed)
                     }
