@@ -1,4 +1,8 @@
-//! Finds an installed libechidna and builds the bridge to it; without the feature `libechidna` it does nothing.
+//! Builds the bridge to an installed libechidna; without the feature `libechidna` it does nothing.
+
+#[cfg(feature = "libechidna")]
+#[path = "build/installed.rs"]
+mod installed;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -8,37 +12,20 @@ fn main() {
 
 #[cfg(feature = "libechidna")]
 mod bridge {
-    use std::path::{Path, PathBuf};
-    use std::process::Command;
-
-    /// What libechidna itself needs, as far as the bridge uses it.
-    const NEEDED: [&str; 3] = ["ssl", "crypto", "numa"];
-
-    struct Installed {
-        include: Vec<PathBuf>,
-        link: Vec<String>,
-    }
+    use crate::installed::{self, Installed};
 
     pub(super) fn build() {
         println!("cargo::rerun-if-env-changed=LIBECHIDNA_DIR");
-        for file in ["src/bridge.hpp", "src/bridge.cpp", "src/ffi.rs"] {
+        for file in ["build/installed.rs", "src/bridge.hpp", "src/bridge.cpp", "src/ffi.rs"] {
             println!("cargo::rerun-if-changed={file}");
         }
-        let installed = match std::env::var_os("LIBECHIDNA_DIR") {
-            Some(folder) => in_folder(Path::new(&folder)),
-            None => by_pkg_config(),
-        };
-        let installed = match installed {
-            Ok(installed) => installed,
-            Err(missing) => {
-                println!(
-                    "cargo::error=the feature `libechidna` needs an installed libechidna: {missing}; set \
-                     LIBECHIDNA_DIR to a folder with include/echidna/*.hpp and lib/libechidna.a (or .so), see \
-                     docs/libechidna.md"
-                );
-                return;
-            }
-        };
+        let folder = std::env::var_os("LIBECHIDNA_DIR");
+        if let Err(message) = installed::find(folder.as_deref(), "pkg-config".as_ref()).and_then(compile) {
+            println!("cargo::error={message}");
+        }
+    }
+
+    fn compile(installed: Installed) -> Result<(), String> {
         let mut build = cxx_build::bridge("src/ffi.rs");
         build.file("src/bridge.cpp").std("c++20").flag_if_supported("-Wall").flag_if_supported("-Wextra");
         // libechidna ends the process where it meets what it did not expect; we look at what it returns.
@@ -46,47 +33,22 @@ mod bridge {
         for folder in &installed.include {
             build.flag("-isystem").flag(folder.display().to_string());
         }
-        build.compile("ssmd-echidna-bridge");
-        for line in &installed.link {
-            println!("cargo::{line}");
-        }
-    }
-
-    fn in_folder(folder: &Path) -> Result<Installed, String> {
-        let include = folder.join("include");
-        for header in ["event_mgr.hpp", "tcp.hpp", "websocket.hpp"] {
-            let path = include.join("echidna").join(header);
-            if !path.is_file() {
-                return Err(format!("there is no {}", path.display()));
+        build.try_compile("ssmd-echidna-bridge").map_err(|_| {
+            let folders: Vec<_> =
+                installed.include.iter().map(|folder| folder.display().to_string()).collect();
+            installed::unusable(&format!(
+                "the bridge does not compile with the one in {}",
+                folders.join(", ")
+            ))
+        })?;
+        installed.link.iter().for_each(|line| println!("cargo::{line}"));
+        // What looks after sanitized C++ becomes a part of each test, where it sees the memory of Rust's too.
+        println!("cargo::rerun-if-env-changed=CXXFLAGS");
+        if std::env::var("CXXFLAGS").is_ok_and(|flags| flags.contains("-fsanitize=address")) {
+            for argument in ["-Wl,--whole-archive", "-l:libasan.a", "-Wl,--no-whole-archive"] {
+                println!("cargo::rustc-link-arg-tests={argument}");
             }
         }
-        let lib = folder.join("lib");
-        let kind = match (lib.join("libechidna.a").is_file(), lib.join("libechidna.so").is_file()) {
-            (true, _) => "static",
-            (false, true) => "dylib",
-            (false, false) => return Err(format!("there is no libechidna.a or .so in {}", lib.display())),
-        };
-        let mut link = vec![format!("rustc-link-search=native={}", lib.display())];
-        link.push(format!("rustc-link-lib={kind}=echidna"));
-        link.extend(NEEDED.map(|library| format!("rustc-link-lib={library}")));
-        Ok(Installed { include: vec![include], link })
-    }
-
-    fn by_pkg_config() -> Result<Installed, String> {
-        let none = || "LIBECHIDNA_DIR is not set and pkg-config does not know `echidna`".to_owned();
-        let asked = Command::new("pkg-config").args(["--cflags", "--libs", "echidna"]).output();
-        let asked = asked.ok().filter(|asked| asked.status.success()).ok_or_else(none)?;
-        let mut installed = Installed { include: Vec::new(), link: Vec::new() };
-        for word in String::from_utf8_lossy(&asked.stdout).split_whitespace() {
-            if let Some(folder) = word.strip_prefix("-I") {
-                installed.include.push(folder.into());
-            } else if let Some(folder) = word.strip_prefix("-L") {
-                installed.link.push(format!("rustc-link-search=native={folder}"));
-            } else if let Some(library) = word.strip_prefix("-l") {
-                installed.link.push(format!("rustc-link-lib={library}"));
-            }
-        }
-        installed.link.extend(NEEDED.map(|library| format!("rustc-link-lib={library}")));
-        Ok(installed)
+        Ok(())
     }
 }

@@ -153,8 +153,9 @@ Events::Events(int connection, int wake)
     : manager_(&words_), connection_(::fcntl(connection, F_DUPFD_CLOEXEC, 3)), wake_(wake) {
   if (connection_ < 0) throw std::system_error(errno, std::generic_category(), "duplicate");
   if (manager_.Init() != 0) {
+    const int error = errno;
     ::close(connection_);
-    throw std::runtime_error("libechidna makes no event manager");
+    throw std::system_error(error, std::generic_category(), "watch");
   }
   // No callback returns less than zero, so what the manager closes has ended.
   const int watched = manager_.Register(
@@ -197,8 +198,13 @@ void Events::want_write() {
 
 std::unique_ptr<WebSocket> new_websocket() { return std::make_unique<WebSocket>(); }
 
-std::unique_ptr<Events> new_events(int32_t connection, int32_t wake) {
-  return std::make_unique<Events>(connection, wake);
+std::unique_ptr<Events> new_events(int32_t connection, int32_t wake, int32_t& error) {
+  try {
+    return std::make_unique<Events>(connection, wake);
+  } catch (const std::system_error& thrown) {
+    error = thrown.code().value();
+    return nullptr;
+  }
 }
 
 int32_t connect(rust::Str address, uint16_t port) {

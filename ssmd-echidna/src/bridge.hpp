@@ -127,7 +127,8 @@ class Events {
 };
 
 std::unique_ptr<WebSocket> new_websocket();
-std::unique_ptr<Events> new_events(int32_t connection, int32_t wake);
+// Nothing, and an errno, where the system has no room for it.
+std::unique_ptr<Events> new_events(int32_t connection, int32_t wake, int32_t& error);
 // A connection to an address, made by libechidna. Blocks. Below zero: an errno, negated.
 int32_t connect(rust::Str address, uint16_t port);
 // An event that threads wake each other by; below zero: an errno, negated.

@@ -9,7 +9,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use bytes::BufMut;
 use bytes::BytesMut;
-use ssmd_core::{Error, ErrorKind};
+use cxx::UniquePtr;
+use ssmd_core::{Error, ErrorKind, Result};
 
 #[cxx::bridge(namespace = "ssmd::echidna")]
 mod bridge {
@@ -51,7 +52,7 @@ mod bridge {
         fn complaint(self: &WebSocket) -> String;
 
         type Events;
-        fn new_events(connection: i32, wake: i32) -> Result<UniquePtr<Events>>;
+        fn new_events(connection: i32, wake: i32, error: &mut i32) -> Result<UniquePtr<Events>>;
         fn wait(self: Pin<&mut Events>) -> Result<Ready>;
         fn want_write(self: Pin<&mut Events>) -> Result<()>;
 
@@ -64,7 +65,7 @@ mod bridge {
     }
 }
 
-pub(crate) use bridge::{Events, Text, WebSocket, new_events, new_websocket};
+pub(crate) use bridge::{Events, Text, WebSocket, new_websocket};
 
 // SAFETY: a WebSocket has no thread of its own and shares nothing with another one; libechidna keeps no state beside
 // it, and OpenSSL's random numbers may be asked for by any thread. It is used through `Pin<&mut _>` alone.
@@ -82,6 +83,21 @@ fn owned(descriptor: i32) -> io::Result<OwnedFd> {
     }
     // SAFETY: it was just made for us, and C++ has forgotten it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// The events of a connection, and of an event that wakes.
+pub(crate) fn new_events(
+    operation: &'static str,
+    connection: &impl AsRawFd,
+    wake: &impl AsRawFd,
+) -> Result<UniquePtr<Events>> {
+    let mut error = 0;
+    let events = bridge::new_events(connection.as_raw_fd(), wake.as_raw_fd(), &mut error);
+    let events = events.map_err(foreign(operation))?;
+    match events.is_null() {
+        false => Ok(events),
+        true => Err(Error::io(operation, io::Error::from_raw_os_error(error))),
+    }
 }
 
 /// Connects to an address by libechidna. Blocks.
@@ -116,4 +132,33 @@ pub(crate) fn read_some(connection: &impl AsRawFd, buffer: &mut BytesMut) -> io:
     // SAFETY: `read` wrote as many bytes into the room, which were no more than it has.
     unsafe { buffer.advance_mut(read) };
     Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A descriptor that is none.
+    struct Closed;
+
+    impl AsRawFd for Closed {
+        fn as_raw_fd(&self) -> i32 {
+            -1
+        }
+    }
+
+    #[test]
+    fn what_cplusplus_throws_and_refuses_is_an_error() {
+        let wake = new_event().unwrap();
+        let (one, _) = socket_pair().unwrap();
+        // An errno, and an exception with libechidna's own words.
+        let refused = new_events("watch", &Closed, &wake).map(drop).unwrap_err();
+        assert_eq!((refused.kind(), refused.operation()), (ErrorKind::Io, "watch"));
+        assert!(refused.report().contains("Bad file descriptor"), "{}", refused.report());
+        let thrown = new_events("watch", &one, &Closed).map(drop).unwrap_err();
+        assert_eq!((thrown.kind(), thrown.operation()), (ErrorKind::Bug, "watch"));
+        assert!(thrown.report().contains("libechidna watches no connection"), "{}", thrown.report());
+        let unread = read_some(&Closed, &mut BytesMut::with_capacity(8)).unwrap_err();
+        assert_eq!(unread.raw_os_error(), Some(9));
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Framed<S> {
             match poll_read_buf(Pin::new(&mut self.stream), context, self.link.buffer()) {
                 Poll::Pending => return self.poll_end(context, stalled),
                 Poll::Ready(Ok(0)) => {
-                    self.end = Some(self.broken.take().unwrap_or_else(|| self.link.closed()))
+                    self.end = Some(self.broken.take().unwrap_or_else(|| self.link.closed()));
                 }
                 Poll::Ready(Ok(read)) => {
                     self.bytes += read as u64;
@@ -136,6 +136,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Framed<S> {
         }
     }
 
+    /// Writes what can be written at once; the rest leaves while [`Socket::receive`] is awaited.
+    fn write_now(&mut self) {
+        let _ = self.poll_write(&mut Context::from_waker(Waker::noop()));
+    }
+
     fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let clock = &self.clock;
         self.stalled.get_or_insert_with(|| clock.sleep(WRITE_TIME_MAX)).as_mut().poll(context)
@@ -180,19 +185,28 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for Framed<S> {
 
     fn send(&mut self, text: Bytes) -> Result<()> {
         check_text(&text)?;
-        self.link.send(&text)
+        self.link.send(&text)?;
+        self.write_now();
+        Ok(())
     }
 
     fn ping(&mut self) -> Result<()> {
-        self.link.ping()
+        self.link.ping()?;
+        self.write_now();
+        Ok(())
     }
 
     fn close(&mut self) {
         // It fails only if libechidna is broken, which the next read will say.
         let _ = self.link.close();
+        self.write_now();
     }
 
     fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    fn whole(&self) -> Option<u64> {
+        Some(self.link.whole())
     }
 }

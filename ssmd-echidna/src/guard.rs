@@ -48,6 +48,8 @@ pub struct Guard {
     /// What is wrong behind the run that was given out last.
     fault: Option<Error>,
     ended: bool,
+    /// Messages, pings and pongs that were given out.
+    whole: u64,
 }
 
 /// Fragments of one message.
@@ -97,11 +99,12 @@ impl Guard {
             if self.ended {
                 return Ok(None);
             }
-            let (mut length, mut pings) = (0, 0);
+            let (mut length, mut pings, mut whole) = (0, 0, 0);
             let stop = loop {
                 match self.step(length) {
                     Ok(Step::Take { bytes, ping }) if pings + usize::from(ping) <= PINGS_IN_A_RUN => {
                         length += bytes;
+                        whole += 1;
                         pings += usize::from(ping);
                     }
                     Ok(Step::Stop(head)) => break Some(head),
@@ -113,6 +116,7 @@ impl Guard {
                 }
             };
             if length > 0 {
+                self.whole += whole;
                 return Ok(Some(Run::Frames(self.buffer.split_to(length).freeze())));
             }
             match stop {
@@ -130,6 +134,11 @@ impl Guard {
     /// How many bytes wait for the rest of their frame or message.
     pub fn waiting(&self) -> usize {
         self.buffer.len() + self.joined.as_ref().map_or(0, |joined| joined.payload.len())
+    }
+
+    /// How many messages, pings and pongs have been given out.
+    pub fn whole(&self) -> u64 {
+        self.whole
     }
 
     /// Looks at the frame that begins `at` bytes on.
@@ -165,6 +174,7 @@ impl Guard {
         }
         if head.opcode == BINARY && head.last {
             frame[0] = FIN | TEXT;
+            self.whole += 1;
             return Ok(Some(Run::Binary(frame.freeze())));
         }
         let new = || Joined { payload: BytesMut::new(), binary: head.opcode == BINARY };
@@ -173,6 +183,7 @@ impl Guard {
         if !head.last {
             return Ok(None);
         }
+        self.whole += 1;
         let Joined { payload, binary } = self.joined.take().expect("it was just there");
         if binary {
             return Ok(Some(Run::Binary(text_frame(&payload))));

@@ -19,9 +19,23 @@ mod native;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use ssmd_core::environment::DialerSpec;
 use ssmd_core::{Clock, Result};
 use ssmd_feeds::dial::{Dial, Dialer, Socket};
 use ssmd_feeds::venue::Handshake;
+
+/// What a document means by `dialer`, made of one that reaches whom it reaches, and trusts whom it trusts.
+///
+/// # Errors
+/// `Unsupported` for one of libechidna without the feature `libechidna`.
+pub fn dial(spec: DialerSpec, dialer: Dialer) -> Result<Arc<dyn Dial>> {
+    let mode = match spec {
+        DialerSpec::Rust => return Ok(Arc::new(dialer)),
+        DialerSpec::Echidna => Mode::Framed,
+        DialerSpec::EchidnaNative => Mode::Native,
+    };
+    Ok(Arc::new(EchidnaDialer::new(dialer, mode)?))
+}
 
 /// How much of a connection is libechidna's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

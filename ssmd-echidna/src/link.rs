@@ -106,6 +106,11 @@ impl Link {
         self.goodbye.is_some()
     }
 
+    /// How many messages, pings and pongs have been read.
+    pub(crate) fn whole(&self) -> u64 {
+        self.guard.whole()
+    }
+
     /// Reads the answer of the handshake, if it is here.
     pub(crate) fn shake(&mut self, now: Timestamp) -> Result<bool> {
         if !self.open {

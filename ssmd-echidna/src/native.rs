@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -85,6 +85,7 @@ struct State {
     /// Bytes of commands, and of what has been written from them into no socket.
     unsent: usize,
     bytes: u64,
+    whole: u64,
     leaving: bool,
     closing: bool,
     /// The socket was dropped.
@@ -132,8 +133,7 @@ struct Connection {
 
 impl Connection {
     fn new(link: Link, connection: OwnedFd, shared: &Shared) -> Result<Self> {
-        let events = ffi::new_events(connection.as_raw_fd(), shared.wake.as_raw_fd());
-        let events = events.map_err(foreign("set up libechidna"))?;
+        let events = ffi::new_events("set up libechidna", &connection, &shared.wake)?;
         Ok(Self { link, stream: connection.into(), events, open: false, broken: None })
     }
 
@@ -241,6 +241,7 @@ impl Connection {
     fn give(&self, shared: &Shared, messages: &mut VecDeque<Received>, read: usize) -> bool {
         let mut state = shared.state();
         state.bytes += read as u64;
+        state.whole = self.link.whole();
         state.open |= self.open;
         state.leaving |= self.link.is_leaving();
         state.waiting += messages.iter().map(|message| message.payload.len()).sum::<usize>();
@@ -393,5 +394,9 @@ impl Socket for Native {
 
     fn bytes(&self) -> u64 {
         self.shared.state().bytes
+    }
+
+    fn whole(&self) -> Option<u64> {
+        Some(self.shared.state().whole)
     }
 }

@@ -529,6 +529,9 @@ pub struct Bench {
     /// Only these rows: decode, environment, receive, dialers, durable, archive, restart, memory.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
+    /// The dialers side by side: the same as `--only dialers`.
+    #[arg(long, conflicts_with = "only")]
+    pub dialers: bool,
     /// Where to make the folder to measure in, on a real disk; without it ./target if there is one, else here.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

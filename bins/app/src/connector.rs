@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ssmd_core::environment::{DialerSpec, Environment, FeedSpec};
+use ssmd_core::environment::{Environment, FeedSpec};
 use ssmd_core::metrics::{self, Gauge};
 use ssmd_core::{
     Books, Clock, DecodeCounts, EnvironmentName, Error, ErrorKind, Evidence, Feed, FeedName, GapCause,
     Journal, Metrics, Record, Result, SessionId, Start, Subject, Symbol, Tasks, Transport,
 };
-use ssmd_echidna::{EchidnaDialer, Mode};
 use ssmd_feeds::capture::{Capture, CaptureOptions, CaptureStatus};
 use ssmd_feeds::lag::ReceiveLag;
 use ssmd_feeds::live::{Live, LiveOptions, MakeMessages};
@@ -464,11 +463,5 @@ fn messages(environment: &EnvironmentName, feed: &FeedName, transport: Arc<Memor
 /// Whose sockets the feed uses.
 fn dial(spec: &FeedSpec, tls: &Arc<rustls::ClientConfig>) -> Result<Arc<dyn Dial>> {
     let dialer = Dialer::new(Arc::clone(tls), spec.allow_plaintext);
-    let mode = match spec.dialer {
-        DialerSpec::Rust => return Ok(Arc::new(dialer)),
-        DialerSpec::Echidna => Mode::Framed,
-        DialerSpec::EchidnaNative => Mode::Native,
-    };
-    let dialer = EchidnaDialer::new(dialer, mode).map_err(|error| error.with("feed", &spec.name))?;
-    Ok(Arc::new(dialer))
+    ssmd_echidna::dial(spec.dialer, dialer).map_err(|error| error.with("feed", &spec.name))
 }

@@ -115,11 +115,7 @@ fn starters(feed: &FeedWords) -> Vec<Channel> {
 }
 
 fn dialer(section: &Section<'_, '_>, log: &mut Log<'_>) -> DialerSpec {
-    match section.word("dialer", log) {
-        Some("echidna") => DialerSpec::Echidna,
-        Some("echidna-native") => DialerSpec::EchidnaNative,
-        _ => DialerSpec::Rust,
-    }
+    section.word("dialer", log).and_then(DialerSpec::of_word).unwrap_or_default()
 }
 
 fn shards(section: &Section<'_, '_>, feed: Option<&FeedWords>, log: &mut Log<'_>) -> Option<ShardsSpec> {

@@ -233,6 +233,13 @@ pub enum DialerSpec {
 }
 
 impl DialerSpec {
+    const ALL: [Self; 3] = [Self::Rust, Self::Echidna, Self::EchidnaNative];
+
+    /// The one of this word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialer| dialer.word() == word)
+    }
+
     /// Its word in documents.
     pub fn word(self) -> &'static str {
         match self {

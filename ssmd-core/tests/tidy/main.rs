@@ -70,6 +70,7 @@ fn texts(root: &Path, out: &mut Vec<Broken>) {
     for path in paths {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         let Ok(relative) = path.strip_prefix(root) else { continue };
+        rules::foreign_source(&relative.to_string_lossy(), out);
         if TEXT_EXTENSIONS.contains(&extension) {
             // A test's bad sample may be anything.
             let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();

@@ -12,8 +12,13 @@ const MAIN_LINES_MAX: usize = 60;
 
 /// Code that capnpc wrote.
 const GENERATED: &str = "_capnp.rs";
-/// The only crate with `unsafe` and C++.
-const UNSAFE_CRATE: &str = "ssmd-echidna/";
+/// The only file with `unsafe`, and the only one that C++ is bound in.
+const BORDER: &str = "ssmd-echidna/src/ffi.rs";
+
+/// The only source that is compiled from another language.
+const BRIDGE: [&str; 2] = ["ssmd-echidna/src/bridge.hpp", "ssmd-echidna/src/bridge.cpp"];
+/// How files of such languages end.
+const FOREIGN: [&str; 10] = ["c", "cc", "cpp", "cxx", "h", "hh", "hpp", "hxx", "s", "S"];
 
 /// What may not stand in code.
 struct Ban {
@@ -38,8 +43,8 @@ const BANS: [Ban; 15] = [
     ban("#[ignore", "a test runs or does not exist"),
     ban("unbounded_channel", "every queue has a bound: `tokio::sync::mpsc::channel`"),
     Ban {
-        applies: |path| !path.starts_with(UNSAFE_CRATE),
-        ..ban("unsafe", "`unsafe` lives in ssmd-echidna")
+        applies: |path| path != BORDER,
+        ..ban("unsafe", "`unsafe` lives at the border to C++: ssmd-echidna/src/ffi.rs")
     },
     Ban {
         in_tests: true,
@@ -120,6 +125,14 @@ pub(crate) fn check(source: &Source, out: &mut Vec<Broken>) {
                 out.push(broken(&source.path, at + 1, &format!("`{}`: {}", ban.code, ban.rule)));
             }
         }
+    }
+}
+
+/// No C++ but that of the bridge.
+pub(crate) fn foreign_source(path: &str, out: &mut Vec<Broken>) {
+    let ends = path.rsplit_once('.').map_or("", |(_, extension)| extension);
+    if FOREIGN.contains(&ends) && !BRIDGE.contains(&path) {
+        out.push(broken(path, 1, "C++ lives in ssmd-echidna/src/bridge.hpp and bridge.cpp"));
     }
 }
 
@@ -212,7 +225,19 @@ fn every_ban_catches_its_code_and_spares_comments_and_longer_words() {
     assert!(found("ssmd-core/src/metrics.rs", "//! Doc.\nfn f(a: f64) {}\n").is_empty());
     assert_eq!(found("ssmd-feeds/src/kraken/decode.rs", "//! Doc.\nfn f(a: f64) {}\n").len(), 1);
     assert!(found("ssmd-core/src/clock.rs", "//! Doc.\nlet a = Instant::now();\n").is_empty());
-    assert!(found("ssmd-echidna/src/lib.rs", "//! Doc.\nunsafe fn f() {}\n").is_empty());
+    assert!(found("ssmd-echidna/src/ffi.rs", "//! Doc.\nunsafe fn f() {}\n").is_empty());
+    assert_eq!(found("ssmd-echidna/src/lib.rs", "//! Doc.\nunsafe fn f() {}\n").len(), 1);
+}
+
+#[test]
+fn other_languages_are_caught() {
+    let broken = |path: &str| {
+        let mut out = Vec::new();
+        foreign_source(path, &mut out);
+        out.len()
+    };
+    assert_eq!(["ssmd-feeds/src/a.cpp", "ssmd-echidna/src/other.hpp", "a.S"].map(broken), [1; 3]);
+    assert_eq!([BRIDGE[0], BRIDGE[1], "a/src/cpp.rs", "a/hpp"].map(broken), [0; 4]);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn texts(received: &[Received]) -> Vec<&str> {
 }
 
 /// Reads the client's request and gives the key that answers it.
-async fn accept_key(tcp: &mut TcpStream) -> String {
+pub async fn accept_key(tcp: &mut TcpStream) -> String {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         request.push(soon("request", tcp.read_u8()).await.expect(MUST));
@@ -81,7 +81,8 @@ async fn accept_key(tcp: &mut TcpStream) -> String {
     derive_accept_key(key.expect(MUST).as_bytes())
 }
 
-fn switching(accept: &str) -> Vec<u8> {
+/// An answer that takes a handshake, with headers in small letters.
+pub fn switching(accept: &str) -> Vec<u8> {
     let text = format!(
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
          sec-websocket-accept: {accept}\r\n\r\n"
@@ -176,6 +177,8 @@ pub async fn fragments_are_joined_around_control_frames_and_pings_are_answered(m
             got.extend(receive(&mut socket).await);
         }
         assert_eq!(texts(&got), ["fragmé!", "next"]);
+        let whole = socket.whole();
+        assert!(whole.is_none_or(|whole| whole == 3), "two messages and a ping in five frames: {whole:?}");
         // The answer leaves while something else is awaited.
         let (_, end) = all(&mut socket).await;
         assert_eq!(end.kind(), ErrorKind::Closed, "{end}");

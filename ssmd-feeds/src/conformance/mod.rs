@@ -8,8 +8,16 @@
 pub mod dial;
 pub mod server;
 
+use ssmd_core::environment::DialerSpec;
+
 /// Why a test may fail where it stands.
 const MUST: &str = "a test that cannot go on has failed";
+
+/// Whose sockets tests of whole feeds use: what `SSMD_TEST_DIALER` says in the words of a document, ours without it.
+pub fn dialer() -> DialerSpec {
+    let word = std::env::var("SSMD_TEST_DIALER").unwrap_or_else(|_| DialerSpec::default().word().to_owned());
+    DialerSpec::of_word(&word).expect("SSMD_TEST_DIALER is a dialer's word")
+}
 
 /// Runs one promise to its end.
 pub fn run(promise: impl Future<Output = ()>) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ssmd_core::{ManualClock, Timestamp};
 pub use ssmd_feeds::conformance::server::{LIMIT, Peer, Server, soon};
-use ssmd_feeds::dial::Dialer;
+use ssmd_feeds::dial::{Dial, Dialer};
 use ssmd_feeds::tls::client_config;
 
 pub mod feed;
@@ -15,9 +15,10 @@ pub mod recorded;
 pub mod recorder;
 pub mod toy;
 
-/// A dialer with the public roots.
-pub fn dialer() -> Arc<Dialer> {
-    Arc::new(Dialer::new(client_config(None).unwrap(), false))
+/// The dialer under test, with the public roots.
+pub fn dialer() -> Arc<dyn Dial> {
+    let dialer = Dialer::new(client_config(None).unwrap(), false);
+    ssmd_echidna::dial(ssmd_feeds::conformance::dialer(), dialer).unwrap()
 }
 
 /// A clock that stands still until it is moved.

@@ -46,7 +46,7 @@ pub(super) async fn run(args: &cli::Bench) -> Outcome {
         let error = Error::new(ErrorKind::Unsupported, "bench").detail("this is a debug build");
         return Err(error.hint("cargo run --release -- bench").into());
     }
-    let rows = selected(&args.only)?;
+    let rows = if args.dialers { selected(&["dialers".to_owned()])? } else { selected(&args.only)? };
     let ground = Ground::take(args.data.as_deref(), args.soak)?;
     let mut report = Report::new(&ground);
     let mut out = Out::new();

@@ -151,7 +151,8 @@ async fn capture(plan: &Plan, url: String, folder: &Path, clock: &Arc<dyn Clock>
     let tls = ssmd_feeds::tls::client_config(None).unwrap();
     let subscriptions = Subscriptions::default();
     let context = OpenContext {
-        dial: Arc::new(Dialer::new(Arc::clone(&tls), false)),
+        dial: ssmd_echidna::dial(ssmd_feeds::conformance::dialer(), Dialer::new(Arc::clone(&tls), false))
+            .unwrap(),
         tls,
         clock: Arc::clone(clock),
         subscriptions: subscriptions.clone(),

@@ -5,6 +5,7 @@
 mod books;
 mod cli;
 mod connects;
+mod dialers;
 mod environment;
 mod environments;
 mod metrics;

@@ -116,12 +116,18 @@ pub(crate) fn environment(folder: &Path, port: u16, symbol: &str, depth: u32) ->
     environment_of(folder, port, "kraken", symbol, &more)
 }
 
+/// What has a feed of a document use the sockets under test.
+pub(crate) fn dialer() -> String {
+    format!("dialer: {}", ssmd_feeds::conformance::dialer().word())
+}
+
 /// An environment that records one symbol of any venue from a port of this machine.
 pub(crate) fn environment_of(folder: &Path, port: u16, feed: &str, symbol: &str, more: &str) -> String {
     let path = folder.join("environment.yaml");
     let text = format!(
         "apiVersion: ssmd/v1\nkind: Environment\nmetadata: {{ name: test }}\nspec:\n  feeds:\n    {feed}:\n      \
-         url: ws://127.0.0.1:{port}\n      symbols: [\"{symbol}\"]\n      {more}\n"
+         url: ws://127.0.0.1:{port}\n      symbols: [\"{symbol}\"]\n      {more}\n      {}\n",
+        dialer()
     );
     std::fs::write(&path, text).unwrap();
     text_of(&path)
