@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use ssmd_core::{Decode, Error, ErrorKind, Frame, FrameKind, Output, Result, SessionId, Timestamp};
+use ssmd_core::{Clock, Decode, Error, ErrorKind, Frame, FrameKind, Output, Result, SessionId, Timestamp};
 use ssmd_feeds::kalshi::KalshiDecode;
 use ssmd_feeds::kraken::KrakenDecode;
 use ssmd_feeds::kraken_futures::KrakenFuturesDecode;
@@ -42,7 +42,7 @@ struct Case {
     venue: &'static Venue,
     /// What asks for them; `SYMBOLS` stands for the list of symbols.
     request: &'static str,
-    /// What is in each of them, and in no other message.
+    /// What is in each of them, and in no other message; at the beginning if it begins with a brace.
     mark: &'static str,
     /// Entries in each.
     entries: usize,
@@ -73,7 +73,7 @@ const CASES: [Case; 15] = [
         id: "decode_kraken_trade",
         venue: KRAKEN,
         request: r#"{"method":"subscribe","params":{"channel":"trade","symbol":SYMBOLS,"snapshot":false}}"#,
-        mark: r#""channel":"trade""#,
+        mark: r#"{"channel":"trade","type":"#,
         entries: 1,
         limit: None,
         typed: |payload| reads::<typed::Kraken<'_, typed::KrakenTrade<'_>>>(payload),
@@ -82,7 +82,7 @@ const CASES: [Case; 15] = [
         id: "decode_kraken_ticker",
         venue: KRAKEN,
         request: r#"{"method":"subscribe","params":{"channel":"ticker","symbol":SYMBOLS}}"#,
-        mark: r#""channel":"ticker","type":"#,
+        mark: r#"{"channel":"ticker","type":"#,
         entries: 1,
         limit: None,
         typed: |payload| reads::<typed::Kraken<'_, typed::KrakenTicker<'_>>>(payload),
@@ -215,22 +215,26 @@ pub(super) async fn run(ground: &Ground) -> Result<Vec<Figure>> {
         Figure::most("decode_10_levels", ten, 2.8, "µs/frame").beside("hoped", 1.9),
     ];
     for case in &CASES {
-        figures.extend(case.measure(ground)?);
+        figures.push(case.measure(&*ground.clock(), FRAMES, CASE_ROUNDS)?);
     }
     Ok(figures)
 }
 
 impl Case {
+    /// Whether it is one of these messages.
+    fn has(&self, text: &str) -> bool {
+        if self.mark.starts_with('{') { text.starts_with(self.mark) } else { text.contains(self.mark) }
+    }
+
     /// What a simulated venue says: everything before the first such message, and then those alone.
-    fn frames(&self) -> Result<(Vec<Frame>, Vec<Frame>)> {
+    fn frames(&self, count: usize) -> Result<(Vec<Frame>, Vec<Frame>)> {
         let symbols = sim::symbols(self.venue.name, SYMBOLS)?;
         let names: Vec<_> = symbols.iter().map(|symbol| format!("{:?}", symbol.as_str())).collect();
         let request = self.request.replace("SYMBOLS", &format!("[{}]", names.join(",")));
         // Of a venue's first words there is one a symbol.
-        let count = if self.mark.contains("snapshot") { SYMBOLS } else { FRAMES };
-        let said =
-            sim::overhear(self.venue.name, 1, symbols, &[request], count, |text| text.contains(self.mark))?;
-        let is = |payload: &Bytes| String::from_utf8_lossy(payload).contains(self.mark);
+        let count = if self.mark.contains("snapshot") { SYMBOLS } else { count };
+        let said = sim::overhear(self.venue.name, 1, symbols, &[request], count, |text| self.has(text))?;
+        let is = |payload: &Bytes| self.has(&String::from_utf8_lossy(payload));
         let first = said.iter().position(is).unwrap_or_default();
         let timed = |(at, payload): (usize, Bytes)| frame(payload, sim::BETWEEN * at as u32);
         let mut said: Vec<_> = said.into_iter().enumerate().map(timed).collect();
@@ -239,15 +243,14 @@ impl Case {
         Ok((said, messages))
     }
 
-    fn measure(&self, ground: &Ground) -> Result<Vec<Figure>> {
-        let (before, messages) = self.frames()?;
+    fn measure(&self, clock: &dyn Clock, count: usize, times: usize) -> Result<Figure> {
+        let (before, messages) = self.frames(count)?;
         let entries = (messages.len() * self.entries) as f64;
-        let clock = ground.clock();
         let wrong =
             |why: &str| Error::new(ErrorKind::Bug, "bench").detail(why.to_owned()).with("row", self.id);
         let mut out: Vec<Output> = Vec::with_capacity(16);
         let mut rounds: [Vec<f64>; 3] = Default::default();
-        for _ in 0..CASE_ROUNDS {
+        for _ in 0..times {
             let mut decoder = (self.venue.decoder)();
             for frame in &before {
                 decoder.decode(frame, &mut out).map_err(|error| wrong(&error.to_string()))?;
@@ -283,7 +286,7 @@ impl Case {
             Some(limit) => Figure::most(self.id, decoded, limit.max(typed * TYPED_PARSES), unit),
             None => Figure::plain(self.id, decoded, unit),
         };
-        Ok(vec![figure.beside("typed_parse", typed).beside("bare_parse", bare)])
+        Ok(figure.beside("typed_parse", typed).beside("bare_parse", bare))
     }
 }
 
@@ -322,5 +325,19 @@ fn frame(payload: Bytes, elapsed: Duration) -> Frame {
         binary: false,
         payload,
         source: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ssmd_core::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn every_row_has_messages_that_are_read_and_decoded() {
+        let clock = SystemClock::new();
+        let wrong = CASES.iter().filter_map(|case| Some(case.measure(&clock, 50, 1).err()?.report()));
+        assert_eq!(wrong.collect::<Vec<_>>(), Vec::<String>::new());
     }
 }

@@ -12,7 +12,7 @@ pub(super) struct Kraken<'a, T> {
     channel: &'a str,
     #[serde(rename = "type")]
     kind: &'a str,
-    data: [T; 1],
+    data: Vec<T>,
 }
 
 #[derive(Deserialize)]
