@@ -69,7 +69,7 @@ async fn r16(venue: Venue, row: &str) -> Recorded {
     let resyncs = resyncs(&recorded);
     println!("{row}-resync-p50-seconds {:.3} -", percentile(resyncs.clone(), 50));
     println!("{row}-resync-p99-seconds {:.3} -", percentile(resyncs, 99));
-    assert!(expected > 100 && differences.is_empty(), "{}", differences.join("\n"));
+    assert!(expected > 50 && differences.is_empty(), "{}", differences.join("\n"));
     recorded
 }
 
@@ -183,7 +183,7 @@ async fn r17_dead_connections_of_polymarket_are_noticed() {
     let dead = ["half_open, at: 500ms", "silence, at: 500ms", "silence, pings: true, at: 500ms"];
     let dead =
         [&dead[..], &["slow_drip, at: 500ms", "half_open, at: 740ms", "slow_drip, at: 980ms"]].concat();
-    r17(POLYMARKET, &dead, "R17-polymarket", 6.0, Duration::from_secs(14)).await;
+    r17(POLYMARKET, &dead, "R17-polymarket", 6.0, Duration::from_secs(18)).await;
 }
 
 /// The venue promises no data but tickers, so that a frozen one that answers pings is noticed later.
