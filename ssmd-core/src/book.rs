@@ -46,12 +46,7 @@ impl OrderBook {
     /// Sets the total size at a price; zero removes the level. The digits of price and size are kept as given.
     pub fn apply(&mut self, side: BookSide, level: Level) {
         let levels = self.side_mut(side);
-        match find(levels, side, level.price) {
-            Ok(at) if level.size.is_zero() => drop(levels.remove(at)),
-            Ok(at) => levels[at] = level,
-            Err(_) if level.size.is_zero() => {}
-            Err(at) => levels.insert(at, level),
-        }
+        set(levels, find(levels, side, level.price), level);
     }
 
     /// Adds `change`, which may be negative, to the size at a price, and gives the new size; at zero the level is
@@ -60,7 +55,9 @@ impl OrderBook {
     /// # Errors
     /// `Invalid` if the size would become negative or too large to hold; the book is as it was.
     pub fn add(&mut self, side: BookSide, price: Decimal, change: Decimal) -> Result<Decimal> {
-        let before = self.size(side, price).unwrap_or(Decimal::ZERO);
+        let levels = self.side_mut(side);
+        let found = find(levels, side, price);
+        let before = found.map_or(Decimal::ZERO, |at| levels[at].size);
         let wrong = |detail: &'static str| {
             Error::new(ErrorKind::Invalid, "change book level")
                 .detail(detail)
@@ -72,7 +69,7 @@ impl OrderBook {
         if size.is_negative() {
             return Err(wrong("the size would be negative"));
         }
-        self.apply(side, Level { price, size });
+        set(levels, found, Level { price, size });
         Ok(size)
     }
 
@@ -163,6 +160,16 @@ fn order(side: BookSide, a: Decimal, b: Decimal) -> Ordering {
 /// Where the price is, or where it belongs.
 fn find(levels: &[Level], side: BookSide, price: Decimal) -> Result<usize, usize> {
     levels.binary_search_by(|level| order(side, level.price, price))
+}
+
+/// Puts a level where it was found or belongs; one of size zero is removed.
+fn set(levels: &mut Vec<Level>, found: Result<usize, usize>, level: Level) {
+    match found {
+        Ok(at) if level.size.is_zero() => drop(levels.remove(at)),
+        Ok(at) => levels[at] = level,
+        Err(_) if level.size.is_zero() => {}
+        Err(at) => levels.insert(at, level),
+    }
 }
 
 fn fill(levels: &mut Vec<Level>, given: &[Level], side: BookSide) {

@@ -5,7 +5,9 @@
 //! 28 significant digits and up to 28 digits after the point, which holds a volume of 10^12 with 8 digits after
 //! the point with eight orders of magnitude to spare.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use crate::{Error, ErrorKind, Result};
 /// An exact decimal number that remembers how many digits it was written with.
 ///
 /// Equality, order and hash are by value: `1.0 == 1.00`. JSON form: a number with exactly its digits.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default)]
 pub struct Decimal(rust_decimal::Decimal);
 
 /// The most digits after the point.
@@ -80,14 +82,49 @@ impl Decimal {
 
     /// The exact sum, with the digits of whichever has more after the point, or `None` if these cannot be held.
     pub fn checked_add(self, other: Self) -> Option<Self> {
+        if let Some((one, two, scale)) = self.aligned(other)
+            && let Some(sum) = one.checked_add(two)
+        {
+            return Self::signed(sum.unsigned_abs(), sum < 0, scale);
+        }
         let scale = self.scale().max(other.scale());
         Self::exact(self.mantissa_at(scale)?.checked_add(other.mantissa_at(scale)?)?, scale)
     }
 
     /// The exact difference, likewise, or `None` if it cannot be held.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
+        if let Some((one, two, scale)) = self.aligned(other)
+            && let Some(difference) = one.checked_sub(two)
+        {
+            return Self::signed(difference.unsigned_abs(), difference < 0, scale);
+        }
         let scale = self.scale().max(other.scale());
         Self::exact(self.mantissa_at(scale)?.checked_sub(other.mantissa_at(scale)?)?, scale)
+    }
+
+    /// The number `digits / 10^scale`, or the negative of it; zero has no sign.
+    fn signed(digits: u64, negative: bool, scale: u32) -> Option<Self> {
+        let mut number = Self::from_digits(digits, scale)?;
+        number.0.set_sign_negative(negative && digits > 0);
+        Some(number)
+    }
+
+    /// All digits and how many of them stand after the point, if they fit into 64 bits with a sign: nearly always.
+    fn short(self) -> Option<(i64, u32)> {
+        let number = self.0.unpack();
+        let digits = i64::try_from(u64::from(number.mid) << 32 | u64::from(number.lo)).ok()?;
+        (number.hi == 0).then_some((if number.negative { -digits } else { digits }, number.scale))
+    }
+
+    /// The digits of both with equally many after the point, and how many these are, if all is short.
+    fn aligned(self, other: Self) -> Option<(i64, i64, u32)> {
+        let ((one, of_one), (two, of_two)) = (self.short()?, other.short()?);
+        let scale = of_one.max(of_two);
+        let raise = |digits: i64, by: u32| match by {
+            0 => Some(digits),
+            by => digits.checked_mul(10_i64.checked_pow(by)?),
+        };
+        Some((raise(one, scale - of_one)?, raise(two, scale - of_two)?, scale))
     }
 
     /// The digits as they would be with more of them after the point, or `None` if these are too many.
@@ -100,11 +137,42 @@ impl Decimal {
     }
 }
 
+impl PartialEq for Decimal {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Decimal {}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Decimal {
+    /// The numbers of one book mostly have the same digits after the point, and are compared as integers.
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self.short(), other.short()) {
+            (Some((one, scale)), Some((two, same))) if scale == same => one.cmp(&two),
+            _ => self.0.cmp(&other.0),
+        }
+    }
+}
+
+impl Hash for Decimal {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
 /// The longest text whose digits surely fit into 64 bits: 19 digits or a point among them, 10^19 < 2^64.
 const SHORT_BYTES_MAX: usize = 19;
 
 /// The fast path of every frame: plain digits that fit into 64 bits. `None` is not a refusal.
 fn parse_short(text: &[u8]) -> Option<Decimal> {
+    let (text, negative) = text.strip_prefix(b"-").map_or((text, false), |digits| (digits, true));
     if text.len() > SHORT_BYTES_MAX || (text.len() > 1 && text[0] == b'0' && text[1] != b'.') {
         return None;
     }
@@ -123,7 +191,7 @@ fn parse_short(text: &[u8]) -> Option<Decimal> {
     if text.is_empty() || (point.is_some() && scale == 0) {
         return None;
     }
-    Decimal::from_digits(mantissa, scale as u32)
+    Decimal::signed(mantissa, negative, scale as u32)
 }
 
 /// Every form, in one pass, without allocation.
@@ -294,8 +362,26 @@ mod tests {
         }
 
         #[test]
-        fn short_and_long_texts_are_read_alike(text in "[0-9]{0,12}[.]?[0-9]{0,12}|[0-9.eE+-]{0,20}") {
-            let digits = |number: Decimal| (number.mantissa(), number.scale());
+        fn short_numbers_are_compared_and_added_as_long_ones_are(
+            a in -50_i128..50, b in any::<i64>(), shift in 0_u32..3, scale in 0_u32..4, other in 0_u32..4,
+        ) {
+            for (one, two) in [(a, i128::from(b)), (a, a + 1), (a << 60 << shift, i128::from(b)), (a, -a)] {
+                let number = Decimal::new(one, scale).unwrap();
+                for with in [Decimal::new(two, scale).unwrap(), Decimal::new(two, other).unwrap()] {
+                    prop_assert_eq!(number.cmp(&with), number.0.cmp(&with.0));
+                    prop_assert_eq!(number == with, number.0 == with.0);
+                    let scale = number.scale().max(with.scale());
+                    let (a, b) = (number.mantissa_at(scale).unwrap(), with.mantissa_at(scale).unwrap());
+                    let shown = |mantissa| Decimal::new(mantissa, scale).unwrap().to_string();
+                    prop_assert_eq!(number.checked_add(with).unwrap().to_string(), shown(a + b));
+                    prop_assert_eq!(number.checked_sub(with).unwrap().to_string(), shown(a - b));
+                }
+            }
+        }
+
+        #[test]
+        fn short_and_long_texts_are_read_alike(text in "-?[0-9]{0,12}[.]?[0-9]{0,12}|[0-9.eE+-]{0,20}") {
+            let digits = |number: Decimal| (number.mantissa(), number.scale(), number.to_string());
             if let Some(short) = parse_short(text.as_bytes()) {
                 prop_assert_eq!(Some(digits(short)), parse_long(text.as_bytes()).map(digits));
             }

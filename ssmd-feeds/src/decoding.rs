@@ -1,8 +1,14 @@
 //! What the decoders of all venues do alike: counting, naming where a record came from, saying what was wrong.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use ssmd_core::{DecodeCounts, DecodeError, Evidence, Frame, Header, Output, Symbol, Timestamp};
+
+/// What is kept of each symbol of a connection. Every frame asks once at least, so it is quick to ask; the names are the
+/// venue's and bounded in number, so it need not withstand names that are chosen to collide.
+pub(crate) type BySymbol<T> = HashMap<Symbol, T, foldhash::fast::RandomState>;
 
 /// How much of a foreign text an error shows, in characters.
 const SHOWN_CHARS_MAX: usize = 120;

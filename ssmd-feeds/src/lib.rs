@@ -39,6 +39,7 @@ pub mod quiet;
 
 mod decoding;
 mod pattern;
+mod scan;
 mod time;
 
 pub mod kalshi;

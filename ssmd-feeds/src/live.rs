@@ -163,11 +163,17 @@ impl Live {
 
     fn decode(&mut self, entry: &Entry, books: &mut Books) {
         if let Err(error) = self.decoders.push(entry, &mut self.outputs) {
-            tracing::debug!(entry = %entry.id, %error, "not decoded");
-            match error {
-                DecodeError::Malformed(_) => self.counters.malformed.add(1),
-                DecodeError::Unknown(_) => self.counters.unknown.add(1),
+            let counter = match error {
+                DecodeError::Malformed(_) => &self.counters.malformed,
+                DecodeError::Unknown(_) => &self.counters.unknown,
+            };
+            // The first one is said aloud: so it shows that a venue writes something new.
+            if counter.get() == 0 {
+                tracing::warn!(entry = %entry.id, %error, "not decoded; the frame is kept, and the next ones are counted");
+            } else {
+                tracing::debug!(entry = %entry.id, %error, "not decoded");
             }
+            counter.add(1);
         }
         books.take(entry, &self.outputs, self.decoders.checks(), true);
         self.lags.take(entry, &self.outputs);

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use ssmd_core::{
     BoxFuture, Clock, Decode, Error, ErrorKind, Feed, FeedName, Frame, FrameKind, Frames, Limits, Result,
     Session, SessionId, Symbol, Timestamp, Wanted,
@@ -67,18 +68,28 @@ pub type MakeDecoder = Arc<dyn Fn() -> Box<dyn Decode> + Send + Sync>;
 /// Asks a venue what exists and is wanted.
 pub type AskUniverse = Arc<dyn Fn() -> BoxFuture<'static, Result<Wanted>> + Send + Sync>;
 
+/// What is learned beside a connection while it is open, such as what REST says of its books: texts, each kept as a
+/// control frame among those of the connection. They are no sign of life, and its protocol does not hear them.
+pub type Asides = Arc<dyn Fn(watch::Receiver<Arc<Wanted>>) -> BoxStream<'static, Bytes> + Send + Sync>;
+
 /// A venue that speaks WebSocket.
 pub struct WsFeed<P> {
     options: WsOptions,
     protocol: P,
     decoder: MakeDecoder,
     universe: AskUniverse,
+    asides: Option<Asides>,
 }
 
 impl<P: Protocol> WsFeed<P> {
     /// A feed whose connections each run on a clone of `protocol`.
     pub fn new(options: WsOptions, protocol: P, decoder: MakeDecoder, universe: AskUniverse) -> Self {
-        Self { options, protocol, decoder, universe }
+        Self { options, protocol, decoder, universe, asides: None }
+    }
+
+    /// The same feed, each of whose connections keeps what is learned beside it.
+    pub fn with_asides(self, asides: Option<Asides>) -> Self {
+        Self { asides, ..self }
     }
 }
 
@@ -103,7 +114,8 @@ impl<P: Protocol> Feed for WsFeed<P> {
     }
 
     fn session(&self) -> Arc<dyn Session> {
-        Arc::new(WsSession { options: self.options.clone(), protocol: self.protocol.clone() })
+        let (options, protocol) = (self.options.clone(), self.protocol.clone());
+        Arc::new(WsSession { options, protocol, asides: self.asides.clone() })
     }
 
     fn decoder(&self) -> Box<dyn Decode> {
@@ -115,6 +127,7 @@ impl<P: Protocol> Feed for WsFeed<P> {
 struct WsSession<P> {
     options: WsOptions,
     protocol: P,
+    asides: Option<Asides>,
 }
 
 #[async_trait]
@@ -134,6 +147,7 @@ impl<P: Protocol> Session for WsSession<P> {
             url: public_url(&handshake.url),
             liveness: self.options.liveness,
             subscriptions: self.options.subscriptions.clone(),
+            asides: self.asides.as_ref().map(|asides| asides(wanted.clone())),
             wanted: Some(wanted),
             topics: 0,
             next_index: 0,
@@ -165,6 +179,8 @@ struct WsFrames<P> {
     clock: Arc<dyn Clock>,
     liveness: Liveness,
     subscriptions: Subscriptions,
+    /// `None` where there are none, or no more.
+    asides: Option<BoxStream<'static, Bytes>>,
     /// `None` once nobody can change it any more.
     wanted: Option<watch::Receiver<Arc<Wanted>>>,
     /// How many topics are wanted.
@@ -201,6 +217,7 @@ enum Event {
     Wanted(bool),
     Beat,
     Look,
+    Aside(Option<Bytes>),
 }
 
 impl<P: Protocol> WsFrames<P> {
@@ -210,6 +227,7 @@ impl<P: Protocol> WsFrames<P> {
             changed = changed(&mut self.wanted) => Event::Wanted(changed),
             () = self.beat.due() => Event::Beat,
             () = self.look.due() => Event::Look,
+            aside = aside(&mut self.asides) => Event::Aside(aside),
             received = self.socket.receive(max, &mut self.incoming) => Event::Received(received),
         }
     }
@@ -224,6 +242,8 @@ impl<P: Protocol> WsFrames<P> {
             Event::Wanted(false) => self.wanted = None,
             Event::Beat => self.beat(),
             Event::Look => self.look(),
+            Event::Aside(Some(text)) => self.keep(FrameKind::Control, text),
+            Event::Aside(None) => self.asides = None,
         }
     }
 
@@ -353,19 +373,24 @@ impl<P: Protocol> WsFrames<P> {
                 self.ends(closed_is_told_by_reading(error));
                 break;
             }
-            self.ready.push(Frame {
-                received: self.clock.now(),
-                elapsed: self.clock.elapsed(),
-                session: self.id,
-                index: self.next_index,
-                kind: FrameKind::Sent,
-                binary: false,
-                payload,
-                source: None,
-            });
-            self.next_index += 1;
+            self.keep(FrameKind::Sent, payload);
         }
         self.commands = commands;
+    }
+
+    /// Keeps a text that did not come off the socket.
+    fn keep(&mut self, kind: FrameKind, payload: Bytes) {
+        self.ready.push(Frame {
+            received: self.clock.now(),
+            elapsed: self.clock.elapsed(),
+            session: self.id,
+            index: self.next_index,
+            kind,
+            binary: false,
+            payload,
+            source: None,
+        });
+        self.next_index += 1;
     }
 
     /// The first reason for the end is the one that is told.
@@ -448,6 +473,14 @@ fn closed_is_told_by_reading(error: Error) -> Result<()> {
 async fn changed(wanted: &mut Option<watch::Receiver<Arc<Wanted>>>) -> bool {
     match wanted {
         Some(receiver) => receiver.changed().await.is_ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for what is learned beside the connection; `None` once there is no more of it.
+async fn aside(asides: &mut Option<BoxStream<'static, Bytes>>) -> Option<Bytes> {
+    match asides {
+        Some(asides) => asides.next().await,
         None => std::future::pending().await,
     }
 }

@@ -119,13 +119,47 @@ async fn an_answer_that_is_none_or_not_whole_changes_nothing() {
     for _ in 0..5 {
         peer.hear().await.unwrap();
     }
-    for answer in [Err(ErrorKind::Unavailable), Err(ErrorKind::Invalid), Ok(&[][..]), Ok(&["A"][..])] {
+    for answer in [Err(ErrorKind::Unavailable), Err(ErrorKind::Invalid), Ok(&[][..]), Ok(&["A", "B"][..])] {
         listing.set(answer);
         listing.until_asked(&clock).await;
     }
-    listing.set(Ok(&["A", "B", "C", "D", "E", "F"]));
+    // It is asked again sooner, and more of it is wanted, but nothing is left.
+    let began = clock.elapsed();
+    listing.set(Ok(&["A", "F"]));
     listing.until_asked(&clock).await;
+    let took = clock.elapsed() - began;
+    assert!(took < Duration::from_secs(20), "{took:?}");
     assert_eq!(peer.hear().await.as_deref(), Some("+trade F"), "nothing else was sent before");
+    assert_eq!(running.metrics.counter(&ssmd_core::metrics::ERRORS, &["toy", "universe"]).get(), 3);
+    listing.set(Ok(&["A", "B", "C"]));
+    listing.until_asked(&clock).await;
+    let mut heard = [(); 3].map(|()| String::new());
+    for text in &mut heard {
+        *text = peer.hear().await.unwrap();
+    }
+    assert_eq!(heard, ["-trade D", "-trade E", "-trade F"], "half of it is believed");
+    tokio::join!(running.stop(), serve(peer));
+}
+
+#[tokio::test]
+async fn a_venue_that_says_it_long_enough_lists_less() {
+    let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
+    let listing = Listing::new(&["A", "B", "C"]);
+    let options = CaptureOptions {
+        universe_every: Some(Duration::from_secs(60)),
+        ..options(listing.feed(&server, 100), &journal, Arc::new(clock.clone()))
+    };
+    let running = start(options, Arc::clone(&journal));
+    let mut peer = server.accept().await;
+    for _ in 0..3 {
+        peer.hear().await.unwrap();
+    }
+    let began = clock.elapsed();
+    listing.set(Ok(&["A"]));
+    advance_until(&clock, "less is wanted", || running.status.wanted() == Some(1)).await;
+    let took = clock.elapsed() - began;
+    assert_eq!([peer.hear().await.unwrap(), peer.hear().await.unwrap()], ["-trade B", "-trade C"]);
+    assert!(took >= Duration::from_secs(100), "an answer that is wrong for a while is no reason: {took:?}");
     tokio::join!(running.stop(), serve(peer));
 }
 

@@ -18,8 +18,11 @@ use crate::supervise::{Backoff, Ids, Supervisor, Told};
 const RESYNCS_MAX: usize = 1024;
 /// One part in so many of a session stays free while another session may be opened.
 const SPARE: usize = 10;
-/// How much sooner than usual the universe is asked again after the venue did not tell it.
+/// How much sooner than usual the universe is asked again after the venue did not tell it, or not all of it.
 const SOONER: u32 = 12;
+/// Answers in a row in which more than half is missing, before the next one is believed: as many as come in the time
+/// between two usual ones.
+const SHRUNK_MAX: u32 = SOONER;
 /// The universe is not asked again before, whatever the feed says.
 const SOONEST: Duration = Duration::from_millis(200);
 
@@ -33,6 +36,8 @@ pub(super) struct Shards {
     ids: Ids,
     random: StdRng,
     open: Vec<Shard>,
+    /// How many answers in a row could not be all that there is.
+    shrunk: u32,
 }
 
 /// What a venue answered.
@@ -59,7 +64,7 @@ impl Shards {
     ) -> Self {
         let random = StdRng::seed_from_u64(options.seed);
         let (events, budget) = (events.downgrade(), Arc::new(budget));
-        Self { options, status, events, budget, ids, random, open: Vec::new() }
+        Self { options, status, events, budget, ids, random, open: Vec::new(), shrunk: 0 }
     }
 
     /// How many there are.
@@ -129,15 +134,24 @@ impl Shards {
         })
     }
 
-    /// Takes a new answer to an old question, unless so much is missing in it that it cannot be all that there is.
+    /// Takes a new answer to an old question. One that misses more than half of what is carried cannot be all that
+    /// there is: nothing is left for it, until it was given so often that it must be. One that is empty never is.
     fn keep_up(&mut self, wanted: &Wanted, tasks: &mut Tasks) {
         let topics: usize = self.open.iter().map(|shard| shard.wanted.borrow().0.len()).sum();
-        let feed = self.options.feed.name();
-        if wanted.0.len() < topics / 2 || wanted.0.is_empty() && topics > 0 {
-            tracing::warn!(%feed, topics, listed = wanted.0.len(), "the universe shrank too much to be believed");
-            return;
+        let listed = wanted.0.len();
+        let shrank = listed * 2 < topics;
+        if !shrank || listed > 0 && self.shrunk >= SHRUNK_MAX {
+            self.shrunk = 0;
+            return self.want(wanted, tasks);
         }
-        self.want(wanted, tasks);
+        self.shrunk += 1;
+        let feed = self.options.feed.name();
+        self.options.metrics.counter(&metrics::ERRORS, &[feed.as_str(), "universe"]).add(1);
+        tracing::warn!(%feed, topics, listed, "the universe shrank too much to be believed; nothing is left");
+        // What is new in it is wanted all the same.
+        let mut all = wanted.clone();
+        all.0.extend(self.open.iter().flat_map(|shard| shard.wanted.borrow().0.clone()));
+        self.want(&all, tasks);
     }
 
     /// Asks the session that carries a symbol to get its book anew.
@@ -156,10 +170,11 @@ impl Shards {
         let Some(every) = self.options.universe_every else { return Box::pin(std::future::pending()) };
         // Many processes do not ask together.
         let every: Duration = every.mul_f64(self.random.random_range(0.9..1.1));
+        let due = if self.shrunk > 0 { every / SOONER } else { every };
         let changes_in = self.options.subscriptions.changes_at().map(|at| at.since(clock.now()).max(SOONEST));
         Box::pin(async move {
             // A feed that knows when what it wants will be different is asked then.
-            let mut wait = every.min(changes_in.unwrap_or(every));
+            let mut wait = due.min(changes_in.unwrap_or(due));
             loop {
                 clock.sleep(wait).await;
                 match feed.universe().await {

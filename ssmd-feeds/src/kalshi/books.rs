@@ -1,11 +1,13 @@
 //! The books of one connection. The venue tells changes of sizes, records tell new sizes: so every book is kept, and
 //! what would make a size negative, or has nothing to change, shows that something was lost.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
+use ssmd_core::name::SYMBOL_BYTES_MAX;
 use ssmd_core::record::{Book, Level};
 use ssmd_core::{BookSide, Decimal, OrderBook, Symbol, Timestamp};
+
+use crate::decoding::BySymbol;
 
 /// More books on one connection are hostile, or closed long ago.
 const BOOKS_MAX: usize = 100_000;
@@ -14,7 +16,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Every book of a connection.
 #[derive(Default)]
-pub(super) struct Books(HashMap<Symbol, Market>);
+pub(super) struct Books(BySymbol<Market>);
 
 struct Market {
     symbol: Symbol,
@@ -49,7 +51,8 @@ impl Books {
     /// # Errors
     /// Words, for a name that can be none and for too many books.
     pub(super) fn check(&mut self, name: &str) -> Result<(), String> {
-        if self.0.contains_key(name) {
+        let has_room = self.0.len() < BOOKS_MAX && (1..=SYMBOL_BYTES_MAX).contains(&name.len());
+        if has_room || self.0.contains_key(name) {
             return Ok(());
         }
         self.symbol(name).map(drop)

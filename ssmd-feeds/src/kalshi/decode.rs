@@ -14,11 +14,11 @@ use ssmd_core::{
 
 use super::books::{Books, Change, best_first};
 use super::channel::Stream;
-use super::numbers;
 use super::sequence::{Seen, Sequences, Verdict, gap};
 use super::wire::{
     self, Command, Delta, Envelope, Event, Kind, Market, Message, Outcome, Snapshot, Subscribed,
 };
+use super::{numbers, scan};
 use crate::decoding::{self, evidence, header, malformed, shown};
 
 /// More commands of ours that are not answered are not remembered.
@@ -63,6 +63,9 @@ impl KalshiDecode {
             self.sent(payload);
             return Ok(());
         }
+        if let Some(delta) = scan::delta(payload) {
+            return self.delta(delta, frame, out);
+        }
         if let Some(kind) = wire::kind_at_sight(payload).and_then(Kind::of) {
             return self.message(kind, frame, out);
         }
@@ -78,7 +81,7 @@ impl KalshiDecode {
 
     fn message(&mut self, kind: Kind, frame: &Frame, out: &mut Vec<Output>) -> Result<(), DecodeError> {
         match kind {
-            Kind::Delta => self.delta(frame, out),
+            Kind::Delta => self.delta(read(frame)?, frame, out),
             Kind::Snapshot => self.snapshot(frame, out),
             Kind::Ticker => ticker(frame, out),
             Kind::Trade => self.trade(frame, out),
@@ -89,8 +92,12 @@ impl KalshiDecode {
         }
     }
 
-    fn delta(&mut self, frame: &Frame, out: &mut Vec<Output>) -> Result<(), DecodeError> {
-        let Message { sid, seq, msg } = read::<Message<Delta<'_>>>(frame)?;
+    fn delta(
+        &mut self,
+        Message { sid, seq, msg }: Message<Delta<'_>>,
+        frame: &Frame,
+        out: &mut Vec<Output>,
+    ) -> Result<(), DecodeError> {
         let price = msg.price().ok_or_else(|| unseen("price"))?;
         let change = msg.change().ok_or_else(|| unseen("size"))?;
         let (side, price) = self.place(msg.side, price)?;

@@ -27,6 +27,7 @@ mod decode;
 mod line;
 mod numbers;
 mod protocol;
+mod scan;
 mod sequence;
 mod subscriptions;
 mod wire;

@@ -163,7 +163,10 @@ impl<'de> Deserialize<'de> for Time {
         }
         match raw {
             "0" | "null" => Ok(Self::None),
-            number => moment(number, 1_000_000_000).map(Self::Seconds).ok_or_else(wrong),
+            number => {
+                let time = number.parse().ok().and_then(|number| moment(number, NANOS_PER_SECOND));
+                time.map(Self::Seconds).ok_or_else(wrong)
+            }
         }
     }
 }
@@ -175,18 +178,26 @@ pub(super) struct Millis(pub(super) Option<Timestamp>);
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match <&RawValue>::deserialize(deserializer)?.get() {
-            "0" | "null" => Ok(Self(None)),
+            "null" => Ok(Self(None)),
             number => {
-                let time =
-                    moment(number, 1_000_000).ok_or_else(|| D::Error::custom("a time that is none"))?;
-                Ok(Self(Some(time)))
+                let time = number.parse().ok().and_then(Self::of);
+                time.ok_or_else(|| D::Error::custom("a time that is none"))
             }
         }
     }
 }
 
-fn moment(number: &str, nanos: i64) -> Option<Timestamp> {
-    let number: u64 = number.parse().ok()?;
+impl Millis {
+    /// So many milliseconds since 1970; `None` for more than a [`Timestamp`] can hold.
+    pub(super) fn of(millis: u64) -> Option<Self> {
+        Some(Self(if millis == 0 { None } else { Some(moment(millis, NANOS_PER_MILLISECOND)?) }))
+    }
+}
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+const NANOS_PER_MILLISECOND: i64 = 1_000_000;
+
+fn moment(number: u64, nanos: i64) -> Option<Timestamp> {
     Some(Timestamp::from_nanos(i64::try_from(number).ok()?.checked_mul(nanos)?))
 }
 

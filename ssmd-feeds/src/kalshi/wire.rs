@@ -88,15 +88,15 @@ impl Kind {
 pub(super) struct Delta<'a> {
     #[serde(borrow)]
     pub(super) market_ticker: Cow<'a, str>,
-    price_dollars: Option<Decimal>,
-    price: Option<Cents>,
-    delta_fp: Option<Decimal>,
-    delta: Option<Quantity>,
+    pub(super) price_dollars: Option<Decimal>,
+    pub(super) price: Option<Cents>,
+    pub(super) delta_fp: Option<Decimal>,
+    pub(super) delta: Option<Quantity>,
     pub(super) side: Outcome,
     #[serde(default)]
-    ts: Time,
+    pub(super) ts: Time,
     #[serde(default)]
-    ts_ms: Millis,
+    pub(super) ts_ms: Millis,
 }
 
 impl Delta<'_> {

@@ -2,8 +2,6 @@
 //!
 //! It looks at the payload alone, not at what the protocol made of it, so that recordings of others decode too.
 
-use std::collections::HashMap;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use ssmd_core::record::{Bar, Book, Instrument, Quote, Status, Ticker, Trade};
@@ -18,7 +16,7 @@ use super::wire::{
     TradeEntry,
 };
 use super::{scan, trading_status};
-use crate::decoding::{self, evidence, header, malformed, shown};
+use crate::decoding::{self, BySymbol, evidence, header, malformed, shown};
 
 /// More symbols on one connection are hostile; the venue lists about 1,500.
 const SYMBOLS_MAX: usize = 10_000;
@@ -28,7 +26,7 @@ const SYMBOLS_MAX: usize = 10_000;
 pub struct KrakenDecode {
     markets: Vec<Market>,
     /// Where in `markets` a symbol is.
-    places: HashMap<Symbol, usize>,
+    places: BySymbol<usize>,
     counts: DecodeCounts,
 }
 

@@ -6,14 +6,14 @@
 
 use std::borrow::Cow;
 
-use ssmd_core::Decimal;
 use ssmd_core::record::Level;
 
 use super::wire::{BookEntry, LEVELS_MAX, Time};
+use crate::scan::Cursor;
 
 /// A book message with one book, and whether it is a snapshot. `None` is not a refusal.
 pub(super) fn book(frame: &[u8]) -> Option<(bool, BookEntry<'_>)> {
-    let mut cursor = Cursor { rest: frame };
+    let mut cursor = Cursor::new(frame);
     cursor.literal(b"{\"channel\":\"book\",\"type\":\"")?;
     let snapshot = match cursor.literal(b"update") {
         Some(()) => false,
@@ -22,100 +22,41 @@ pub(super) fn book(frame: &[u8]) -> Option<(bool, BookEntry<'_>)> {
     cursor.literal(b"\",\"data\":[{\"symbol\":\"")?;
     let symbol = cursor.text()?;
     cursor.literal(b",\"bids\":[")?;
-    let bids = cursor.levels()?;
+    let bids = levels(&mut cursor)?;
     cursor.literal(b",\"asks\":[")?;
-    let asks = cursor.levels()?;
+    let asks = levels(&mut cursor)?;
     cursor.literal(b",\"checksum\":")?;
-    let checksum = cursor.checksum()?;
+    let checksum = u32::try_from(cursor.whole()?).ok()?;
     let timestamp = match cursor.literal(b",\"timestamp\":\"") {
         Some(()) => Time::parse(cursor.text()?)?,
         None => Time::default(),
     };
     cursor.literal(b"}]}")?;
     let entry = BookEntry { symbol: Cow::Borrowed(symbol), bids, asks, checksum: Some(checksum), timestamp };
-    cursor.rest.is_empty().then_some((snapshot, entry))
+    cursor.is_done().then_some((snapshot, entry))
 }
 
-struct Cursor<'a> {
-    rest: &'a [u8],
+/// Levels up to and over the closing bracket.
+fn levels(cursor: &mut Cursor<'_>) -> Option<Vec<Level>> {
+    if cursor.literal(b"]").is_some() {
+        return Some(Vec::new());
+    }
+    let mut levels = Vec::with_capacity(LEVELS_EXPECTED);
+    while levels.len() < LEVELS_MAX {
+        cursor.literal(b"{\"price\":")?;
+        let price = cursor.number(b',')?;
+        cursor.literal(b"\"qty\":")?;
+        let size = cursor.number(b'}')?;
+        levels.push(Level { price, size });
+        match cursor.byte()? {
+            b',' => {}
+            b']' => return Some(levels),
+            _ => return None,
+        }
+    }
+    None
 }
 
-impl<'a> Cursor<'a> {
-    fn literal(&mut self, literal: &[u8]) -> Option<()> {
-        self.rest = self.rest.strip_prefix(literal)?;
-        Some(())
-    }
-
-    /// Text without escapes, up to and over its closing quote.
-    fn text(&mut self) -> Option<&'a str> {
-        let end = self.rest.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < b' ')?;
-        let (text, rest) = self.rest.split_at(end);
-        self.rest = rest.strip_prefix(b"\"")?;
-        std::str::from_utf8(text).ok()
-    }
-
-    /// Levels up to and over the closing bracket.
-    fn levels(&mut self) -> Option<Vec<Level>> {
-        if self.literal(b"]").is_some() {
-            return Some(Vec::new());
-        }
-        let mut levels = Vec::with_capacity(LEVELS_EXPECTED);
-        while levels.len() < LEVELS_MAX {
-            self.literal(b"{\"price\":")?;
-            let price = self.number(b',')?;
-            self.literal(b"\"qty\":")?;
-            let size = self.number(b'}')?;
-            levels.push(Level { price, size });
-            let (&separator, rest) = self.rest.split_first()?;
-            self.rest = rest;
-            match separator {
-                b',' => {}
-                b']' => return Some(levels),
-                _ => return None,
-            }
-        }
-        None
-    }
-
-    /// A number up to and over the byte that ends it.
-    fn number(&mut self, end: u8) -> Option<Decimal> {
-        let (mut mantissa, mut point) = (0_u64, None);
-        for (at, &byte) in self.rest.iter().enumerate().take(DIGITS_MAX + 1) {
-            match byte {
-                b'0'..=b'9' if at < DIGITS_MAX => mantissa = mantissa * 10 + u64::from(byte - b'0'),
-                b'.' if point.is_none() => point = Some(at),
-                byte if byte == end => return self.finish(at, mantissa, point),
-                _ => return None,
-            }
-        }
-        None
-    }
-
-    /// Makes the number of the text before `end`, once it is known to be one.
-    fn finish(&mut self, end: usize, mantissa: u64, point: Option<usize>) -> Option<Decimal> {
-        let whole = point.unwrap_or(end);
-        let scale = point.map_or(0, |point| end - point - 1);
-        let leads_with_zero = self.rest[0] == b'0' && whole > 1;
-        if whole == 0 || leads_with_zero || (point.is_some() && scale == 0) {
-            return None;
-        }
-        self.rest = &self.rest[end + 1..];
-        Decimal::from_digits(mantissa, scale as u32)
-    }
-
-    fn checksum(&mut self) -> Option<u32> {
-        let end = self.rest.iter().position(|byte| !byte.is_ascii_digit())?;
-        let (digits, rest) = self.rest.split_at(end);
-        if digits.len() > 1 && digits[0] == b'0' {
-            return None;
-        }
-        self.rest = rest;
-        std::str::from_utf8(digits).ok()?.parse().ok()
-    }
-}
-
-/// The digits of longer numbers, in bytes, may not fit into 64 bits; they are left to serde.
-const DIGITS_MAX: usize = 19;
 /// Most updates change one or two levels of a side.
 const LEVELS_EXPECTED: usize = 4;
 

@@ -2,8 +2,6 @@
 //!
 //! It looks at the payload alone, not at what the protocol made of it, so that recordings of others decode too.
 
-use std::collections::HashMap;
-
 use serde::Deserialize;
 use ssmd_core::record::{Bar, Book, Funding, Level, Quote, Side, Status, Ticker, Trade, TradingStatus};
 use ssmd_core::{
@@ -14,7 +12,7 @@ use ssmd_core::{
 use super::channel::Stream;
 use super::sequence::{BookSequence, Seen, TradeSequence, Verdict, gap, unpromised};
 use super::wire::{self, BookDelta, BookSnapshot, Candles, Envelope, Event, TradeSnapshot, feed_at_sight};
-use crate::decoding::{self, header, malformed, shown};
+use crate::decoding::{self, BySymbol, header, malformed, shown};
 
 /// More products on one connection are hostile; the venue lists about 300.
 const PRODUCTS_MAX: usize = 10_000;
@@ -24,7 +22,7 @@ const PRODUCTS_MAX: usize = 10_000;
 pub struct KrakenFuturesDecode {
     products: Vec<Product>,
     /// Where in `products` a symbol is.
-    places: HashMap<Symbol, usize>,
+    places: BySymbol<usize>,
     counts: DecodeCounts,
 }
 

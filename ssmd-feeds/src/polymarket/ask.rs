@@ -1,18 +1,21 @@
-//! Asks REST what there is: pages of Gamma's listing, and single markets by slug and condition.
+//! Asks REST what there is: pages of Gamma's listing, single markets by slug and condition, and books one by one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use ssmd_core::environment::{FeedSpec, SymbolFilters};
 use ssmd_core::{Clock, Error, ErrorKind, Result, Symbol, Wanted};
+use tokio::sync::watch;
 
 use super::universe::{self, Market, Named, Page};
 use super::{CLOB, REST};
 use crate::http::{Http, HttpOptions};
 use crate::listing::{AskListing, Channels, Listing};
 use crate::venue::OpenContext;
-use crate::ws::AskUniverse;
+use crate::ws::{Asides, AskUniverse};
 
 /// Pages of one listing: ten times what the venue has of open markets. More are an error, never a shorter listing.
 const PAGES_MAX: usize = 5_000;
@@ -27,15 +30,16 @@ struct Asker {
     filters: SymbolFilters,
 }
 
+fn http(spec: &FeedSpec, context: &OpenContext, address: &str) -> Result<Http> {
+    let mut options = HttpOptions::new(spec.rest.as_deref().unwrap_or(address));
+    options.allow_plaintext = spec.allow_plaintext;
+    options.spacing = SPACING;
+    Http::new(options, &context.tls, Arc::clone(&context.clock))
+}
+
 impl Asker {
     fn new(spec: &FeedSpec, context: &OpenContext) -> Result<Self> {
-        let http = |address: &str| {
-            let mut options = HttpOptions::new(spec.rest.as_deref().unwrap_or(address));
-            options.allow_plaintext = spec.allow_plaintext;
-            options.spacing = SPACING;
-            Http::new(options, &context.tls, Arc::clone(&context.clock))
-        };
-        let (gamma, clob) = (http(REST)?, http(CLOB)?);
+        let (gamma, clob) = (http(spec, context, REST)?, http(spec, context, CLOB)?);
         Ok(Self { gamma, clob, clock: Arc::clone(&context.clock), filters: spec.filters.clone() })
     }
 
@@ -125,5 +129,55 @@ impl Asker {
             tracing::warn!(feed = "polymarket", market = %name, %why, "a listed market was left out");
         }
         universe::select(&page.markets, patterns, &self.filters, self.clock.now())
+    }
+}
+
+/// What REST says of the books of each connection: of one token after another, round and round.
+pub(super) fn books(spec: &FeedSpec, context: &OpenContext, every: Duration) -> Result<Asides> {
+    let (http, clock) = (http(spec, context, CLOB)?, Arc::clone(&context.clock));
+    Ok(Arc::new(move |wanted| {
+        let round = Round { http: http.clone(), clock: Arc::clone(&clock), every, wanted, last: None };
+        let next = |mut round: Round| async move {
+            let book = round.next().await;
+            Some((book, round))
+        };
+        stream::unfold(round, next).boxed()
+    }))
+}
+
+struct Round {
+    http: Http,
+    clock: Arc<dyn Clock>,
+    every: Duration,
+    wanted: watch::Receiver<Arc<Wanted>>,
+    /// Whose book was asked for last.
+    last: Option<Symbol>,
+}
+
+impl Round {
+    async fn next(&mut self) -> Bytes {
+        loop {
+            self.clock.sleep(self.every).await;
+            self.last = self.after();
+            let Some(token) = &self.last else { continue };
+            match self.http.get(&universe::book_path(token.as_str())).await {
+                Ok(body) => return body,
+                // What has closed has no book.
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    tracing::debug!(feed = "polymarket", symbol = %token, "rest has no book");
+                }
+                Err(error) => {
+                    tracing::warn!(feed = "polymarket", symbol = %token, %error, "a book was not compared with rest");
+                }
+            }
+        }
+    }
+
+    /// The token whose turn it is.
+    fn after(&self) -> Option<Symbol> {
+        let wanted = self.wanted.borrow();
+        let mut tokens = wanted.0.iter().filter_map(|topic| topic.symbol.as_ref());
+        let next = tokens.clone().find(|token| Some(*token) > self.last.as_ref());
+        next.or_else(|| tokens.next()).cloned()
     }
 }

@@ -10,6 +10,7 @@ use ssmd_core::record::Level;
 use ssmd_core::{BookSide, Decimal, Evidence, OrderBook, Symbol};
 
 use super::hash::{self, Begun, FORMS, Form, Hash};
+use super::rest::{Claims, RestBook};
 use super::wire::LastPrice;
 
 /// Prices of last trades that are tried, the latest first.
@@ -166,8 +167,8 @@ pub(super) struct Token {
     pub(super) market: usize,
     /// The step of its prices that was told last.
     pub(super) tick: Option<Decimal>,
-    /// The last frame after which its book was the venue's.
-    pub(super) good: Option<Evidence>,
+    /// The last frame after which its book was the venue's, and the hash that said so.
+    pub(super) good: Option<(Evidence, Hash)>,
     book: OrderBook,
     /// Whether a book came and nothing failed since.
     live: bool,
@@ -180,6 +181,10 @@ pub(super) struct Token {
     /// When it was left, if it was not asked for since.
     left: Option<Duration>,
     suspicion: Option<Suspicion>,
+    /// What the venue said of it lately.
+    pub(super) claims: Claims,
+    /// What REST said of it, until the socket has come as far.
+    pub(super) rest: Option<RestBook>,
 }
 
 /// How soon a token must be asked for again that was left, for a book to be one that goes on.
@@ -201,6 +206,8 @@ impl Token {
             checked: None,
             left: None,
             suspicion: None,
+            claims: Claims::default(),
+            rest: None,
         }
     }
 
@@ -328,7 +335,7 @@ impl Token {
             verdict => verdict,
         };
         if verdict == Verdict::Verified {
-            self.good = Some(Evidence { shown: Some(claim.hash.to_string()), ..seen });
+            self.good = Some((seen, claim.hash));
             return None;
         }
         if verdict == Verdict::Unchecked {

@@ -4,7 +4,7 @@
 //! we sent, only at which tokens were left.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -17,12 +17,13 @@ use ssmd_core::{
 use super::audit::{Claim, Failure, Market, Token, Verdict};
 use super::channel::Hashes;
 use super::hash::Hash;
+use super::rest::{LATE_MAX, RestBook};
 use super::wire::{
     BestBidAsk, Book, EventType, Glance, LastPrice, LastTradePrice, MarketResolved, NewMarket, PriceChange,
-    TickSizeChange, best_first, glance, glance_inside,
+    RestOnly, TickSizeChange, best_first, glance, glance_inside,
 };
 use super::{lifecycle, scan};
-use crate::decoding::{self, evidence, header, malformed, shown};
+use crate::decoding::{self, BySymbol, evidence, header, malformed, shown};
 
 /// More tokens on one connection are hostile: it has 500 at most.
 const TOKENS_MAX: usize = 10_000;
@@ -37,12 +38,14 @@ pub struct PolymarketDecode {
     hashes: Hashes,
     tokens: Vec<Token>,
     /// Where in `tokens` a symbol is.
-    places: HashMap<Symbol, usize>,
+    places: BySymbol<usize>,
     markets: Vec<Market>,
     /// Where in `markets` a condition is.
-    conditions: HashMap<String, usize>,
+    conditions: BySymbol<usize>,
     /// Tokens with suspicions, and since when.
     suspected: VecDeque<(Duration, usize)>,
+    /// Tokens of which REST knows more than was heard, and since when.
+    asked: VecDeque<(Duration, usize)>,
     /// When a message came last.
     heard: Duration,
     counts: DecodeCounts,
@@ -50,6 +53,8 @@ pub struct PolymarketDecode {
     text: Vec<u8>,
     /// Kept for its memory: what one message changes.
     groups: Vec<Group>,
+    /// Kept for its memory: the tokens of one message's changes.
+    changed: Vec<usize>,
 }
 
 /// What one message changes of one token.
@@ -119,6 +124,7 @@ impl PolymarketDecode {
                 self.expire(frame, out);
                 return Ok(());
             }
+            Glance::RestBook => return self.rest_book(frame, out),
             Glance::Unknown(what) => return Err(DecodeError::Unknown(shown(&what))),
             Glance::One(event) => {
                 let message = self.read(event, &frame.payload)?;
@@ -192,7 +198,8 @@ impl PolymarketDecode {
     }
 
     fn price_change_of<'a>(&mut self, message: PriceChange<'a>) -> Result<Message<'a>, DecodeError> {
-        let mut tokens = Vec::with_capacity(message.price_changes.0.len());
+        let mut tokens = std::mem::take(&mut self.changed);
+        tokens.clear();
         for change in &message.price_changes.0 {
             let token = if change.asset_id.is_empty() { &message.asset_id } else { &change.asset_id };
             tokens.push(self.known(token, &message.market)?);
@@ -203,7 +210,10 @@ impl PolymarketDecode {
     fn message(&mut self, frame: &Frame, message: Message<'_>, out: &mut Vec<Output>) {
         match message {
             Message::Book(book, at) => self.book(frame, &book, at, out),
-            Message::PriceChange(message, tokens) => self.price_change(frame, &message, &tokens, out),
+            Message::PriceChange(message, tokens) => {
+                self.price_change(frame, &message, &tokens, out);
+                self.changed = tokens;
+            }
             Message::Trade(trade, at) => self.trade(frame, &trade, at, out),
             Message::Tick(tick, at) => self.tick(frame, &tick, at, out),
             Message::Best(best, symbol) => {
@@ -236,6 +246,7 @@ impl PolymarketDecode {
             depth: None,
             checksum: None,
         };
+        token.claims.heard(millis, book.hash);
         let claim = Claim { millis, hash: book.hash, ..Claim::default() };
         let verdict = token.replace(market, (&levels.bids, &levels.asks), claim, text);
         let lost = before.is_some_and(|before| token.levels() != Some(&before));
@@ -255,7 +266,7 @@ impl PolymarketDecode {
             Verdict::Unchecked => {}
             Verdict::Verified => {
                 self.counts.books_verified += 1;
-                self.tokens[at].good = Some(evidence(frame, Some(book.hash.to_string())));
+                self.tokens[at].good = Some((evidence(frame, None), book.hash));
             }
             Verdict::Failed => {
                 let detail = format!("the levels do not give the hash {}", book.hash);
@@ -316,6 +327,7 @@ impl PolymarketDecode {
         let market = &mut markets[token.market];
         let due = self.hashes == Hashes::Always || token.is_due(frame.elapsed);
         let hash = group.claim.hash;
+        token.claims.heard(group.claim.millis, hash);
         let seen = || evidence(frame, None);
         let (verdict, news) = token.check(market, group.claim, due.then_some(frame.elapsed), seen, text);
         if news {
@@ -324,7 +336,7 @@ impl PolymarketDecode {
         if verdict == Verdict::Verified {
             self.counts.books_verified += 1;
             if due {
-                set_good(&mut token.good, frame, hash);
+                token.good = Some((evidence(frame, None), hash));
             }
         }
         let header = header(frame, Some(token.symbol.clone()), time);
@@ -353,6 +365,7 @@ impl PolymarketDecode {
         self.markets[token.market].tick(tick.new_tick_size);
         token.tick = Some(tick.new_tick_size);
         let header = header(frame, Some(token.symbol.clone()), tick.timestamp.timestamp());
+        out.push(record(header.clone(), lifecycle::changed(&tick.market)));
         out.push(record(header, instrument(token.tick)));
         if token.levels().is_some() {
             token.forget();
@@ -360,8 +373,42 @@ impl PolymarketDecode {
         }
     }
 
-    /// Decides suspicions that nothing was heard about any more.
+    /// Holds a token's book against what REST says of it, or does so once the socket has come as far.
+    fn rest_book(&mut self, frame: &Frame, out: &mut Vec<Output>) -> Result<(), DecodeError> {
+        let (book, only): (Book<'_>, RestOnly<'_>) = (parse(&frame.payload)?, parse(&frame.payload)?);
+        self.expire(frame, out);
+        let Some(at) = self.places.get(book.asset_id.as_ref()).copied() else { return Ok(()) };
+        let Some(rest) = RestBook::new(&book, &only, frame.elapsed, &mut self.text) else { return Ok(()) };
+        if !self.compare(frame, at, &rest, false, out) {
+            if self.asked.len() == TOKENS_MAX {
+                self.asked.pop_front();
+            }
+            self.asked.push_back((rest.received, at));
+            self.tokens[at].rest = Some(rest);
+        }
+        Ok(())
+    }
+
+    /// Whether nothing more is to be said of what REST says.
+    fn compare(&self, frame: &Frame, at: usize, rest: &RestBook, late: bool, out: &mut Vec<Output>) -> bool {
+        let token = &self.tokens[at];
+        let Some(levels) = token.levels() else { return true };
+        let Some((differs, found)) = rest.compare(levels, &token.claims, late) else { return late };
+        out.push(record(header(frame, Some(token.symbol.clone()), None), found));
+        if differs {
+            out.push(Output::Resync(token.symbol.clone()));
+        }
+        true
+    }
+
+    /// Decides suspicions that nothing was heard about any more, and what REST said and the socket did not.
     fn expire(&mut self, frame: &Frame, out: &mut Vec<Output>) {
+        let late = |(since, _): &mut (Duration, usize)| frame.elapsed.saturating_sub(*since) >= LATE_MAX;
+        while let Some((since, at)) = self.asked.pop_front_if(late) {
+            if let Some(rest) = self.tokens[at].rest.take_if(|rest| rest.received == since) {
+                self.compare(frame, at, &rest, true, out);
+            }
+        }
         while let Some((since, at)) = self.suspected.front().copied() {
             if frame.elapsed.saturating_sub(since) < SUSPICION_MAX {
                 return;
@@ -373,6 +420,10 @@ impl PolymarketDecode {
 
     /// Decides what a token was suspected of, if the next message is of another millisecond.
     fn confirm(&mut self, frame: &Frame, at: usize, next: Option<u64>, out: &mut Vec<Output>) {
+        let reached = |rest: &mut RestBook| next.is_some_and(|next| next > rest.millis);
+        if let Some(rest) = self.tokens[at].rest.take_if(reached) {
+            self.compare(frame, at, &rest, true, out);
+        }
         let Self { tokens, markets, text, .. } = self;
         let token = &mut tokens[at];
         if let Some(failure) = token.confirm(&mut markets[token.market], next, text) {
@@ -399,7 +450,7 @@ impl PolymarketDecode {
             return Err(DecodeError::Malformed(format!("more than {TOKENS_MAX} tokens")));
         }
         let (symbol, condition) = (symbol(text)?, symbol(condition)?);
-        let market = *self.conditions.entry(condition.as_str().to_owned()).or_insert_with(|| {
+        let market = *self.conditions.entry(condition).or_insert_with_key(|condition| {
             self.markets.push(Market::new(condition.as_str()));
             self.markets.len() - 1
         });
@@ -416,14 +467,6 @@ fn bests(bid: Option<Decimal>, ask: Option<Decimal>) -> [Option<Option<Decimal>>
         bid.map(|bid| Some(bid).filter(|bid| !bid.is_zero())),
         ask.map(|ask| Some(ask).filter(|ask| !ask.is_zero() && Some(*ask) != one)),
     ]
-}
-
-/// Remembers a frame as good, in the memory of the one before.
-fn set_good(good: &mut Option<Evidence>, frame: &Frame, hash: Hash) {
-    let mut shown = good.take().and_then(|good| good.shown).unwrap_or_default();
-    shown.clear();
-    let _infallible = std::fmt::Write::write_fmt(&mut shown, format_args!("{hash}"));
-    *good = Some(evidence(frame, Some(shown)));
 }
 
 fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, DecodeError> {
@@ -450,11 +493,13 @@ pub(super) fn instrument(tick: Option<Decimal>) -> Body {
 
 fn gap(frame: &Frame, cause: GapCause, token: &Token, failure: Failure) -> Output {
     let shown = failure.hash.0.is_some().then(|| failure.hash.to_string());
+    let from =
+        token.good.as_ref().map(|(seen, hash)| Evidence { shown: Some(hash.to_string()), ..seen.clone() });
     let gap = Gap {
         cause,
         channel: Some("market".to_owned()),
         symbol: Some(token.symbol.clone()),
-        from: token.good.clone(),
+        from,
         to: Some(Evidence { shown, ..failure.seen }),
         missing: None,
         detail: failure.detail,

@@ -14,25 +14,30 @@ pub(super) struct Hash(pub(super) Option<[u8; 20]>);
 impl Hash {
     /// Reads the digits of a hash.
     pub(super) fn parse(text: &str) -> Self {
-        let mut bytes = [0; 20];
-        let pairs = text.as_bytes().chunks_exact(2);
-        if text.len() != 40 {
-            return Self(None);
+        let Ok(digits) = <&[u8; 40]>::try_from(text.as_bytes()) else { return Self(None) };
+        let (pairs, _) = digits.as_chunks::<2>();
+        let (mut bytes, mut all) = ([0; 20], 0);
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            let (high, low) = (DIGITS[usize::from(*high)], DIGITS[usize::from(*low)]);
+            *byte = high << 4 | low & 0xf;
+            all |= high | low;
         }
-        for (byte, pair) in bytes.iter_mut().zip(pairs) {
-            let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else { return Self(None) };
-            *byte = high << 4 | low;
-        }
-        Self(Some(bytes))
+        Self((all != NO_DIGIT).then_some(bytes))
     }
 }
 
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
+/// What each byte is worth as a digit, which no more than 4 bits say.
+const DIGITS: [u8; 256] = digits();
+/// What a byte is worth that is none.
+const NO_DIGIT: u8 = 0xff;
+
+const fn digits() -> [u8; 256] {
+    let (mut digits, mut value) = ([NO_DIGIT; 256], 0);
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
     }
+    digits
 }
 
 impl std::fmt::Display for Hash {
@@ -53,6 +58,13 @@ impl<'de> Deserialize<'de> for Hash {
 pub(super) struct Form {
     min_order_size: &'static str,
     neg_risk: bool,
+}
+
+impl Form {
+    /// The form of a market of which both are known; `None` for an order size that no known form has.
+    pub(super) fn of(min_order_size: &str, neg_risk: bool) -> Option<Self> {
+        FORMS.into_iter().find(|form| form.min_order_size == min_order_size && form.neg_risk == neg_risk)
+    }
 }
 
 /// Every form that is tried where none is known: the first gave all hashes that were recorded on the WebSocket, the
@@ -91,6 +103,7 @@ pub(super) fn begin(market: &str, token: &str, millis: u64, book: &OrderBook, te
 
 /// The best level is the last one on both sides.
 fn levels(text: &mut Vec<u8>, book: &OrderBook, side: BookSide) {
+    text.reserve(book.depth(side) * LEVEL_BYTES);
     for (at, level) in book.levels(side).rev().enumerate() {
         text.extend_from_slice(if at == 0 { b"{\"price\":\"" } else { b",{\"price\":\"" });
         write(text, level.price);
@@ -99,6 +112,9 @@ fn levels(text: &mut Vec<u8>, book: &OrderBook, side: BookSide) {
         text.extend_from_slice(b"\"}");
     }
 }
+
+/// What most levels take, at most.
+const LEVEL_BYTES: usize = 48;
 
 impl Begun {
     /// The hash, if a market's last trade had this price (`None`: it had none).
@@ -125,28 +141,51 @@ const TAIL_BYTES: usize = 112;
 
 /// Writes a number as the venue does: with the digits that it was read with.
 fn write(text: &mut Vec<u8>, number: Decimal) {
-    let (mantissa, scale) = (number.mantissa(), number.scale() as usize);
-    let Some(mut rest) = u64::try_from(mantissa).ok().filter(|_| scale < DIGITS_MAX) else {
+    let (mantissa, scale) = (number.mantissa(), number.scale());
+    let Some((digits, one)) = u64::try_from(mantissa).ok().zip(10_u64.checked_pow(scale)) else {
         text.extend_from_slice(number.to_string().as_bytes());
         return;
     };
-    let mut digits = [b'0'; DIGITS_MAX + 1];
-    let (mut at, mut written) = (digits.len(), 0);
-    while rest > 0 || written <= scale {
-        if written == scale && scale > 0 {
-            at -= 1;
-            digits[at] = b'.';
-        }
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        written += 1;
+    if scale == 0 {
+        return put(text, digits, 1);
     }
-    text.extend_from_slice(&digits[at..]);
+    put(text, digits / one, 1);
+    text.push(b'.');
+    put(text, digits % one, scale as usize);
 }
 
-/// A number of 64 bits, or as many digits after the point, and one before it.
+/// Writes a number with so many digits at least, two at a time.
+fn put(text: &mut Vec<u8>, mut number: u64, width: usize) {
+    let mut digits = [b'0'; DIGITS_MAX];
+    let mut at = DIGITS_MAX;
+    while number >= 10 {
+        at -= 2;
+        let pair = (number % 100) as usize * 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+        number /= 100;
+    }
+    if number > 0 {
+        at -= 1;
+        digits[at] = b'0' + number as u8;
+    }
+    text.extend_from_slice(&digits[at.min(DIGITS_MAX - width)..]);
+}
+
+/// A number of 64 bits has no more digits.
 const DIGITS_MAX: usize = 20;
+
+/// The digits of 0 to 99.
+const PAIRS: [u8; 200] = pairs();
+
+const fn pairs() -> [u8; 200] {
+    let (mut pairs, mut at) = ([0; 200], 0);
+    while at < 100 {
+        pairs[at * 2] = b'0' + (at / 10) as u8;
+        pairs[at * 2 + 1] = b'0' + (at % 10) as u8;
+        at += 1;
+    }
+    pairs
+}
 
 #[cfg(test)]
 mod tests {

@@ -26,11 +26,12 @@ mod freshness;
 mod hash;
 mod lifecycle;
 mod protocol;
+mod rest;
 mod scan;
 mod subscriptions;
 mod wire;
 
-pub use channel::{CHANNELS, Hashes, WORDS, parse_channel};
+pub use channel::{Asked, CHANNELS, Hashes, WORDS, parse_channel};
 pub use decode::PolymarketDecode;
 pub use protocol::PolymarketProtocol;
 
@@ -74,10 +75,20 @@ pub static VENUE: VenueInfo = VenueInfo {
 /// `Invalid` for a channel, an option or a symbol that cannot be.
 pub fn open(spec: &FeedSpec, context: &OpenContext) -> Result<Arc<dyn Feed>> {
     spec.symbols.iter().try_for_each(|text| universe::named(text).map(drop))?;
-    let channels =
-        Channels::new(spec, "a market's slug", |channel| parse_channel(channel).map(|_| About::Symbols))?;
-    let hashes = spec.channels.iter().map(parse_channel).collect::<Result<Vec<_>>>()?;
-    let hashes = hashes.into_iter().min().unwrap_or_default();
+    let channels = Channels::new(spec, "a market's slug", |channel| {
+        parse_channel(channel).map(|asked| match asked {
+            Asked::Market(_) => About::Symbols,
+            Asked::RestBook(_) => About::Nothing,
+        })
+    })?;
+    let (mut hashes, mut asides) = (None, None);
+    for channel in &spec.channels {
+        match parse_channel(channel)? {
+            Asked::Market(more) => hashes = Some(hashes.map_or(more, |hashes: Hashes| hashes.min(more))),
+            Asked::RestBook(every) => asides = Some(ask::books(spec, context, every)?),
+        }
+    }
+    let hashes = hashes.unwrap_or_default();
     let protocol = PolymarketProtocol::new(spec.url.as_deref().unwrap_or(URL));
     let options = WsOptions {
         name: spec.name.clone(),
@@ -88,5 +99,5 @@ pub fn open(spec: &FeedSpec, context: &OpenContext) -> Result<Arc<dyn Feed>> {
     };
     let universe = ask::universe(spec, context, channels)?;
     let decoder = Arc::new(move || Box::new(PolymarketDecode::new(hashes)) as Box<_>);
-    Ok(Arc::new(WsFeed::new(options, protocol, decoder, universe)))
+    Ok(Arc::new(WsFeed::new(options, protocol, decoder, universe).with_asides(asides)))
 }

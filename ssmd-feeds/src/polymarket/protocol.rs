@@ -14,9 +14,9 @@ use crate::venue::{Handshake, Missing, Protocol};
 /// How often what is due is looked at.
 const BEAT: Duration = Duration::from_secs(1);
 /// How often a ping goes out: the venue wants one every ten seconds, and answers each.
-const PING_EVERY: Duration = Duration::from_secs(3);
+const PING_EVERY: Duration = Duration::from_secs(2);
 /// Two pings that are not answered.
-const SILENCE: Duration = Duration::from_secs(6);
+const SILENCE: Duration = Duration::from_millis(5_500);
 const PING: &[u8] = b"PING";
 
 /// One connection to the market channel.
@@ -107,7 +107,7 @@ impl Protocol for PolymarketProtocol {
                 self.table.complaint(shown(&words));
                 FrameKind::Control
             }
-            Ok(Glance::Unknown(_)) | Err(_) => FrameKind::Unknown,
+            Ok(Glance::RestBook | Glance::Unknown(_)) | Err(_) => FrameKind::Unknown,
         };
         match self.freshness.as_ref().and_then(Freshness::frozen) {
             Some(why) => Err(Error::new(ErrorKind::Timeout, "receive").detail(why)),

@@ -6,25 +6,22 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
-use ssmd_core::Decimal;
 use ssmd_core::record::Side;
 
 use super::hash::Hash;
 use super::wire::{Bounded, CHANGES_MAX, Change, PriceChange, Time};
+use crate::scan::Cursor;
 
 /// A change of levels. `None` is not a refusal.
 pub(super) fn price_change(frame: &[u8]) -> Option<PriceChange<'_>> {
-    let mut cursor = Cursor { rest: frame };
+    let mut cursor = Cursor::new(frame);
     cursor.literal(b"{\"market\":\"")?;
     let market = cursor.text()?;
     cursor.literal(b",\"price_changes\":[")?;
     let mut changes = Vec::with_capacity(2);
     loop {
-        changes.push(cursor.change()?);
-        let (&separator, rest) = cursor.rest.split_first()?;
-        cursor.rest = rest;
-        match separator {
+        changes.push(change(&mut cursor)?);
+        match cursor.byte()? {
             b',' if changes.len() < CHANGES_MAX => {}
             b']' => break,
             _ => return None,
@@ -35,59 +32,29 @@ pub(super) fn price_change(frame: &[u8]) -> Option<PriceChange<'_>> {
     cursor.literal(b",\"event_type\":\"price_change\"}")?;
     let (asset_id, hash) = (Cow::Borrowed(""), Hash::default());
     let (market, price_changes) = (Cow::Borrowed(market), Bounded(changes));
-    cursor.rest.is_empty().then_some(PriceChange { market, asset_id, hash, timestamp, price_changes })
+    cursor.is_done().then_some(PriceChange { market, asset_id, hash, timestamp, price_changes })
 }
 
-struct Cursor<'a> {
-    rest: &'a [u8],
+fn change<'a>(cursor: &mut Cursor<'a>) -> Option<Change<'a>> {
+    cursor.literal(b"{\"asset_id\":\"")?;
+    let asset_id = Cow::Borrowed(cursor.text()?);
+    cursor.literal(b",\"price\":\"")?;
+    let price = cursor.number(b'"')?;
+    cursor.literal(b",\"size\":\"")?;
+    let size = cursor.number(b'"')?;
+    let side = match cursor.literal(b",\"side\":\"BUY\"") {
+        Some(()) => Side::Buy,
+        None => cursor.literal(b",\"side\":\"SELL\"").map(|()| Side::Sell)?,
+    };
+    cursor.literal(b",\"hash\":\"")?;
+    let hash = Hash::parse(cursor.text()?);
+    cursor.literal(b",\"best_bid\":\"")?;
+    let best_bid = Some(cursor.number(b'"')?);
+    cursor.literal(b",\"best_ask\":\"")?;
+    let best_ask = Some(cursor.number(b'"')?);
+    cursor.literal(b"}")?;
+    Some(Change { asset_id, price, size, side, hash, best_bid, best_ask })
 }
-
-impl<'a> Cursor<'a> {
-    fn literal(&mut self, literal: &[u8]) -> Option<()> {
-        self.rest = self.rest.strip_prefix(literal)?;
-        Some(())
-    }
-
-    /// Text in plain letters, up to and over its closing quote.
-    fn text(&mut self) -> Option<&'a str> {
-        let end = memchr2(b'"', b'\\', self.rest)?;
-        let (text, rest) = self.rest.split_at(end);
-        self.rest = rest.strip_prefix(b"\"")?;
-        let text = std::str::from_utf8(text).ok()?;
-        text.bytes().all(|byte| byte >= b' ').then_some(text)
-    }
-
-    fn number(&mut self) -> Option<Decimal> {
-        let end = self.rest.iter().take(NUMBER_BYTES_MAX).position(|byte| *byte == b'"')?;
-        let (text, rest) = self.rest.split_at(end);
-        self.rest = &rest[1..];
-        Decimal::parse(text).ok()
-    }
-
-    fn change(&mut self) -> Option<Change<'a>> {
-        self.literal(b"{\"asset_id\":\"")?;
-        let asset_id = Cow::Borrowed(self.text()?);
-        self.literal(b",\"price\":\"")?;
-        let price = self.number()?;
-        self.literal(b",\"size\":\"")?;
-        let size = self.number()?;
-        let side = match self.literal(b",\"side\":\"BUY\"") {
-            Some(()) => Side::Buy,
-            None => self.literal(b",\"side\":\"SELL\"").map(|()| Side::Sell)?,
-        };
-        self.literal(b",\"hash\":\"")?;
-        let hash = Hash::parse(self.text()?);
-        self.literal(b",\"best_bid\":\"")?;
-        let best_bid = Some(self.number()?);
-        self.literal(b",\"best_ask\":\"")?;
-        let best_ask = Some(self.number()?);
-        self.literal(b"}")?;
-        Some(Change { asset_id, price, size, side, hash, best_bid, best_ask })
-    }
-}
-
-/// Longer numbers are read in the general way.
-const NUMBER_BYTES_MAX: usize = 32;
 
 #[cfg(test)]
 mod tests {

@@ -118,6 +118,13 @@ pub fn condition_path(condition: &str) -> String {
     format!("/markets/{condition}")
 }
 
+/// The path of one token's book on CLOB.
+pub fn book_path(token: &str) -> String {
+    let mut path = "/book?token_id=".to_owned();
+    escape(&mut path, token);
+    path
+}
+
 /// Cursors are base64, with bytes that mean something in a query.
 fn escape(path: &mut String, text: &str) {
     for byte in text.bytes() {

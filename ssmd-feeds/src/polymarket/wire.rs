@@ -66,6 +66,8 @@ pub(super) enum Glance<'a> {
     One(EventType),
     /// Several messages.
     Many(Vec<&'a RawValue>),
+    /// What REST says of a book, asked for beside the connection.
+    RestBook,
     /// JSON of a type that nobody has seen.
     Unknown(Cow<'a, str>),
 }
@@ -128,6 +130,8 @@ struct Envelope<'a> {
     bids: Option<IgnoredAny>,
     #[serde(default, alias = "changes")]
     price_changes: Option<IgnoredAny>,
+    /// Nothing that the socket tells has it.
+    min_order_size: Option<IgnoredAny>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
@@ -139,6 +143,7 @@ impl<'a> Envelope<'a> {
             (Some(event), _) => Glance::One(event),
             (None, _) if !self.event_type.is_empty() => Glance::Unknown(self.event_type),
             (None, Some(error)) => Glance::Complaint(error.get().into()),
+            (None, None) if self.bids.is_some() && self.min_order_size.is_some() => Glance::RestBook,
             (None, None) if self.bids.is_some() => Glance::One(EventType::Book),
             (None, None) if self.price_changes.is_some() => Glance::One(EventType::PriceChange),
             (None, None) => Glance::Unknown("no event_type".into()),
@@ -188,6 +193,14 @@ pub(super) struct Book<'a> {
     pub(super) last_trade_price: LastPrice,
 }
 
+/// What a book that REST tells has beside what all books have: the rest of what its hash holds.
+#[derive(Deserialize)]
+pub(super) struct RestOnly<'a> {
+    #[serde(borrow)]
+    pub(super) min_order_size: Cow<'a, str>,
+    pub(super) neg_risk: bool,
+}
+
 /// A price and how much is there.
 #[derive(Deserialize)]
 pub(super) struct WireLevel {
@@ -210,6 +223,16 @@ pub(super) enum LastPrice {
     Never,
     /// It is this.
     Price(Decimal),
+}
+
+impl LastPrice {
+    /// The price, if there is one.
+    pub(super) fn price(self) -> Option<Decimal> {
+        match self {
+            Self::Price(price) => Some(price),
+            Self::Untold | Self::Never => None,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for LastPrice {
@@ -303,6 +326,8 @@ pub(super) struct NewMarket<'a> {
     pub(super) market: Cow<'a, str>,
     #[serde(borrow, default)]
     pub(super) slug: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) question: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(super) assets_ids: Tokens<'a>,
     #[serde(borrow, default)]
@@ -427,6 +452,7 @@ mod tests {
             (r#"{"event_type":"last_trade_price","price":"0.5"}"#, "One(LastTradePrice)"),
             (r#"{"event_type":"book"}"#, "One(Book)"),
             (r#"{"asset_id":"1","buys":[],"sells":[]}"#, "One(Book)"),
+            (r#"{"asset_id":"1","bids":[],"asks":[],"min_order_size":"5"}"#, "RestBook"),
             (r#"{"asset_id":"1","changes":[]}"#, "One(PriceChange)"),
             (r#"{"event_type":"what"}"#, r#"Unknown("what")"#),
             (r#"{"error":"no"}"#, r#"Complaint("\"no\"")"#),

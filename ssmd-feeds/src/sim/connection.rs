@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, O
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
+use super::faults::Port;
 use super::log::{Sender, Sent};
 use super::outbox::{Outbox, Wire};
 use super::venue::Connection;
@@ -60,8 +61,8 @@ pub(super) struct Shared {
     pub(super) counts: Arc<Counts>,
     /// Notified when any connection took something from its queue.
     pub(super) room: Arc<tokio::sync::Notify>,
-    /// How many connects shall be refused.
-    pub(super) refusals: Arc<AtomicU64>,
+    /// What shall go wrong outside of connections.
+    pub(super) port: Arc<Port>,
 }
 
 /// How sockets are set up.

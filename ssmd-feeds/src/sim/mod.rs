@@ -13,6 +13,7 @@ mod kraken_futures;
 mod log;
 mod market;
 mod outbox;
+mod overhear;
 mod play;
 mod player;
 mod polymarket;
@@ -36,6 +37,7 @@ use exchange::{Exchange, Frames, Pace};
 pub use faults::FaultScript;
 use faults::Faults;
 use log::Lines;
+pub use overhear::{BETWEEN, overhear};
 pub use play::{LINE_BYTES_MAX, PlayFrame, PlayReader};
 use player::Player;
 pub use player::Speed;
@@ -178,19 +180,13 @@ impl Sim {
         }
         let (log, writing) = Lines::start(self.log);
         let (ledger, writing_ledger) = Lines::start(self.ledger);
-        let refusals = Arc::default();
-        let faults = self.faults.map(|script| Faults::new(script, Arc::clone(&refusals)));
+        let port = Arc::default();
+        let faults = self.faults.map(|script| Faults::new(script, Arc::clone(&port)));
         let (events, heard) = mpsc::channel(EVENTS_MAX);
         let (room, counts) = (Arc::new(Notify::new()), Arc::new(Counts::default()));
         let (clock, closing) = (self.clock.clone(), CancellationToken::new());
-        let shared = Shared {
-            clock: clock.clone(),
-            events,
-            log,
-            counts: counts.clone(),
-            room: room.clone(),
-            refusals,
-        };
+        let shared =
+            Shared { clock: clock.clone(), events, log, counts: counts.clone(), room: room.clone(), port };
         let mut tasks = Tasks::new();
         tasks.spawn("log of sent frames", writing);
         tasks.spawn("ledger of faults", writing_ledger);

@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, CLOSE_MAX, Shared};
+use super::faults::Port;
 use super::venue::SimRest;
 
 /// Connections at one time; more are closed as they come.
@@ -136,8 +137,7 @@ fn answer(
             let body = serde_json::json!({"error": {"code": "authentication_error", "message": words}});
             return plain(StatusCode::UNAUTHORIZED, &body.to_string());
         }
-        let less = |left: u64| left.checked_sub(1);
-        if shared.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+        if Port::takes(&shared.port.refusals) {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "refused, as the script says\n");
         }
         return match create_response_with_body(&request, Full::default) {
@@ -150,7 +150,7 @@ fn answer(
         };
     }
     if let Some(body) = rest.get(path, request.uri().query().unwrap_or_default(), shared.clock.now()) {
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(Full::new(shared.port.spoil(body)));
         let json = hyper::header::HeaderValue::from_static("application/json; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, json);
         return response;

@@ -16,6 +16,8 @@ mod memory;
 mod receive;
 mod recorder;
 mod restart;
+mod typed;
+mod universe;
 
 use ssmd_core::{BoxFuture, Error, ErrorKind, Result};
 
@@ -29,7 +31,7 @@ use ground::Ground;
 type Run = for<'a> fn(&'a Ground) -> BoxFuture<'a, Result<Vec<Figure>>>;
 
 /// Every row, in the order in which they run.
-const ROWS: [(&str, Run); 8] = [
+const ROWS: [(&str, Run); 9] = [
     ("decode", |ground| Box::pin(decode::run(ground))),
     ("environment", |ground| Box::pin(environment::run(ground))),
     ("receive", |ground| Box::pin(receive::run(ground))),
@@ -38,6 +40,7 @@ const ROWS: [(&str, Run); 8] = [
     ("archive", |ground| Box::pin(archive::run(ground))),
     ("restart", |ground| Box::pin(restart::run(ground))),
     ("memory", |ground| Box::pin(memory::run(ground))),
+    ("universe", |ground| Box::pin(universe::run(ground))),
 ];
 
 /// Runs the rows that were asked for, and prints each as soon as it is done.

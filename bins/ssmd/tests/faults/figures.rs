@@ -8,7 +8,7 @@ use ssmd_core::{Body, BookSide, Decimal, EntryKind, GapCause, OrderBook, Symbol,
 use ssmd_feeds::kraken::checksum;
 
 use crate::number;
-use crate::rig::{FUTURES, KRAKEN, Plan, Recorded, Venue, record};
+use crate::rig::{FUTURES, KALSHI, KRAKEN, POLYMARKET, Plan, Recorded, Venue, record};
 
 /// One fault of each hundred frames, of each kind that R16 names.
 const R16: &str = "
@@ -40,12 +40,23 @@ async fn r16_futures_that_lose_repeat_and_swap_one_percent() {
     assert_eq!(wrong_futures(&recorded), BTreeSet::new(), "books that are not the venue's near the end");
 }
 
+/// Books have no checksums here and no numbers of their own: that the ledgers agree is all that can be said of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r16_kalshi_that_loses_repeats_and_swaps_one_percent() {
+    r16(KALSHI, "R16-kalshi").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r16_polymarket_that_loses_repeats_and_swaps_one_percent() {
+    r16(POLYMARKET, "R16-polymarket").await;
+}
+
 async fn r16(venue: Venue, row: &str) -> Recorded {
     let seconds = number("SSMD_R16_SECONDS", 17);
     let script = format!("seed: 16{}", R16.replace("UNTIL", &format!("{seconds}s")));
     let time = Duration::from_secs(seconds) + QUIET_END;
-    let symbols = venue.symbols.to_vec();
-    let rate = Some(number("SSMD_R16_RATE", 2500) as f64);
+    let symbols = venue.symbols(venue.many);
+    let rate = Some(number("SSMD_R16_RATE", venue.rate) as f64);
     let truth = venue.name == FUTURES.name;
     let recorded = record(&Plan { venue, script, time, rate, symbols, depth: 10, seed: 16, truth }).await;
     let differences = recorded.differences();
@@ -58,7 +69,7 @@ async fn r16(venue: Venue, row: &str) -> Recorded {
     let resyncs = resyncs(&recorded);
     println!("{row}-resync-p50-seconds {:.3} -", percentile(resyncs.clone(), 50));
     println!("{row}-resync-p99-seconds {:.3} -", percentile(resyncs, 99));
-    assert!(expected > 100 && differences.is_empty(), "{}", differences.join("\n"));
+    assert!(expected > 50 && differences.is_empty(), "{}", differences.join("\n"));
     recorded
 }
 
@@ -105,7 +116,7 @@ fn resyncs(recorded: &Recorded) -> Vec<f64> {
     for record in &recorded.records {
         let Some(symbol) = &record.header.symbol else { continue };
         match &record.body {
-            Body::Gap(gap) if gap.channel.as_deref() == Some("book") => {
+            Body::Gap(gap) if gap.channel.as_deref() != Some("trade") => {
                 waiting.insert(symbol.clone(), record.header.received);
             }
             Body::BookSnapshot(_) => {
@@ -159,6 +170,22 @@ async fn r17_dead_connections_of_futures_are_noticed() {
     r17(FUTURES, &dead, "R17-futures", 6.0, Duration::from_secs(14)).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_dead_connections_of_kalshi_are_noticed() {
+    let dead =
+        ["half_open, at: 500ms", "slow_drip, at: 500ms", "half_open, at: 740ms", "slow_drip, at: 980ms"];
+    r17(KALSHI, &dead, "R17-kalshi", 6.0, Duration::from_secs(14)).await;
+}
+
+/// Its answers to pings are messages, so that a venue that says nothing at all is noticed too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_dead_connections_of_polymarket_are_noticed() {
+    let dead = ["half_open, at: 500ms", "silence, at: 500ms", "silence, pings: true, at: 500ms"];
+    let dead =
+        [&dead[..], &["slow_drip, at: 500ms", "half_open, at: 740ms", "slow_drip, at: 980ms"]].concat();
+    r17(POLYMARKET, &dead, "R17-polymarket", 6.0, Duration::from_secs(18)).await;
+}
+
 /// The venue promises no data but tickers, so that a frozen one that answers pings is noticed later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r17_frozen_futures_that_answer_pings_are_noticed() {
@@ -172,7 +199,7 @@ async fn r17(venue: Venue, dead: &[&str], row: &str, limit: f64, time: Duration)
         script: format!("faults: [{{ fault: {dead}, times: 2 }}]"),
         time,
         rate: Some(100.0),
-        symbols: vec![venue.symbols[0]],
+        symbols: venue.symbols(1),
         depth: 10,
         seed: seed as u64,
         truth: false,

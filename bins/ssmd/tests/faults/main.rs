@@ -8,9 +8,9 @@ mod rig;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, IteratorRandom};
 use rand::{RngExt, SeedableRng};
-use rig::{FUTURES, KRAKEN, Plan, Venue, record};
+use rig::{FUTURES, KALSHI, KRAKEN, POLYMARKET, Plan, Venue, record};
 
 /// Random scripts of one run; `SSMD_FAULT_SCRIPTS` for more, `SSMD_FAULT_SEED` for the first seed.
 const SCRIPTS: u64 = 24;
@@ -24,7 +24,7 @@ pub(crate) fn number(name: &str, default: u64) -> u64 {
 /// One to five faults. Each eighth script has one that takes the recorder seconds to notice.
 fn random(venue: Venue, seed: u64) -> Plan {
     let mut rng = StdRng::seed_from_u64(seed);
-    let symbols = venue.symbols[..3].to_vec();
+    let symbols = venue.symbols(3);
     let mut script = format!("seed: {seed}\nfaults:\n");
     let mut slow = seed.is_multiple_of(8);
     let long = slow;
@@ -50,7 +50,7 @@ fn random(venue: Venue, seed: u64) -> Plan {
             _ => String::new(),
         };
         if of_frame && rng.random_bool(0.5) {
-            let channel = ["book", "trade", "ticker", "answer"].choose(&mut rng).unwrap();
+            let channel = venue.channels.iter().chain(&["answer"]).choose(&mut rng).unwrap();
             more.push_str(&format!(", channel: {channel}"));
         }
         if of_frame && rng.random_bool(0.3) {
@@ -93,6 +93,16 @@ async fn both_ledgers_know_the_same_of_random_faults() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_ledgers_know_the_same_of_random_faults_of_futures() {
     both_ledgers_know_the_same(FUTURES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_ledgers_know_the_same_of_random_faults_of_kalshi() {
+    both_ledgers_know_the_same(KALSHI).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_ledgers_know_the_same_of_random_faults_of_polymarket() {
+    both_ledgers_know_the_same(POLYMARKET).await;
 }
 
 async fn both_ledgers_know_the_same(venue: Venue) {

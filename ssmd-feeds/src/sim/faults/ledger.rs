@@ -113,6 +113,7 @@ impl Kind {
             Self::Close { .. } => 12,
             Self::Refuse => 13,
             Self::SlowDrip { .. } => 14,
+            Self::WrongRest => 15,
         };
         KINDS[at].0
     }

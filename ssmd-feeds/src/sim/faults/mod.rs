@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use ssmd_core::Timestamp;
@@ -23,7 +24,7 @@ pub(super) use ledger::Row;
 use ledger::{Hole, Injected};
 pub use script::FaultScript;
 use script::{Kind, Rule, When};
-use witness::{Evidence, Place, Topic, Witness};
+use witness::{Evidence, Place, Topic, Witness, wrong_digit};
 
 use super::outbox::{Outbox, Wire};
 use super::venue::Connection;
@@ -42,13 +43,40 @@ pub(super) struct Moment {
     pub(super) at: Timestamp,
 }
 
+/// What the port shall do wrong.
+#[derive(Debug, Default)]
+pub(super) struct Port {
+    /// Connects to refuse.
+    pub(super) refusals: AtomicU64,
+    /// Answers of REST to spoil.
+    pub(super) spoilt: AtomicU64,
+}
+
+impl Port {
+    /// One less; whether there was any.
+    pub(super) fn takes(count: &AtomicU64) -> bool {
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// The answer with a wrong digit, if it is one that has sizes and its turn.
+    pub(super) fn spoil(&self, body: Bytes) -> Bytes {
+        if self.spoilt.load(Ordering::Relaxed) == 0 {
+            return body;
+        }
+        let wrong = std::str::from_utf8(&body).ok().and_then(|text| wrong_digit(text, &["\"size\":\""], 0));
+        match wrong {
+            Some(wrong) if Self::takes(&self.spoilt) => wrong.into(),
+            _ => body,
+        }
+    }
+}
+
 /// A script at work.
 pub(super) struct Faults {
     rules: Vec<Armed>,
     rng: StdRng,
     victims: BTreeMap<Connection, Victim>,
-    /// How many connects the port shall refuse.
-    refusals: Arc<AtomicU64>,
+    port: Arc<Port>,
     began: Option<Duration>,
     injected: u64,
     hole: Option<Hole>,
@@ -105,19 +133,22 @@ struct Late {
 }
 
 impl Faults {
-    pub(super) fn new(script: FaultScript, refusals: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(script: FaultScript, port: Arc<Port>) -> Self {
         let armed = |rule| Armed { rule, matched: 0, fired: 0 };
         let mut faults = Self {
             rules: script.rules.into_iter().map(armed).collect(),
             rng: StdRng::seed_from_u64(script.seed),
             victims: BTreeMap::new(),
-            refusals,
+            port,
             began: None,
             injected: 0,
             hole: None,
             rows: Vec::new(),
         };
         faults.refuse_after(0, Timestamp::default());
+        for armed in faults.rules.iter().filter(|armed| armed.rule.kind == Kind::WrongRest) {
+            faults.port.spoilt.fetch_add(armed.rule.times, Ordering::Relaxed);
+        }
         faults
     }
 
@@ -233,7 +264,7 @@ impl Faults {
             let times = rule.times;
             if rule.kind == Kind::Refuse && rule.connection.unwrap_or(1) == client && *fired == 0 {
                 *fired = 1;
-                self.refusals.fetch_add(times, Ordering::Relaxed);
+                self.port.refusals.fetch_add(times, Ordering::Relaxed);
                 let injected = self.inject(Kind::Refuse, client, 0, at);
                 self.rows.push(injected.row(&Topic::default()));
             }
@@ -327,7 +358,7 @@ impl Faults {
                     None => of_connection || victim.witness.is_data(topic),
                 };
             let late = rule.until.is_some_and(|until| began.is_some_and(|began| now >= began + until));
-            if !meets || late || armed.fired >= rule.times || rule.kind == Kind::Refuse {
+            if !meets || late || armed.fired >= rule.times || rule.when == When::Gone {
                 continue;
             }
             let spoilt = match rule.kind {
@@ -368,7 +399,7 @@ impl Faults {
         out: &mut Vec<Wire>,
     ) {
         match kind {
-            Kind::Drop | Kind::Refuse => self.pend(client, injected, topic),
+            Kind::Drop | Kind::Refuse | Kind::WrongRest => self.pend(client, injected, topic),
             Kind::Duplicate { copies } => {
                 self.send(client, wire.clone(), topic, now, out);
                 self.pend(client, injected, topic);

@@ -61,6 +61,8 @@ pub(super) enum Kind {
         abrupt: bool,
     },
     Refuse,
+    /// A digit of a size is wrong that REST tells.
+    WrongRest,
     SlowDrip {
         bytes_per_second: u32,
     },
@@ -77,12 +79,12 @@ pub(super) enum When {
     Chance(f64),
     /// All that come so long after their connection opened.
     At(Duration),
-    /// Refusals: when the connection that is named has ended.
+    /// Refusals: when the connection that is named has ended. Answers of REST: the first ones.
     Gone,
 }
 
 /// Each fault's word and its own options.
-pub(super) const KINDS: [(&str, &[&str]); 15] = [
+pub(super) const KINDS: [(&str, &[&str]); 16] = [
     ("drop", &[]),
     ("duplicate", &["copies"]),
     ("reorder", &["by"]),
@@ -98,6 +100,7 @@ pub(super) const KINDS: [(&str, &[&str]); 15] = [
     ("close", &["abrupt"]),
     ("refuse", &[]),
     ("slow_drip", &["bytes_per_second"]),
+    ("wrong_rest", &[]),
 ];
 /// What every fault knows.
 const COMMON: [&str; 10] =
@@ -205,6 +208,7 @@ fn kind(word: &str, options: &mut Options) -> Result<Kind> {
         "half_open" => Kind::HalfOpen,
         "close" => Kind::Close { abrupt: options.truth("abrupt")? },
         "refuse" => Kind::Refuse,
+        "wrong_rest" => Kind::WrongRest,
         _ => {
             let rate = options.number("bytes_per_second")?.unwrap_or(DRIP_BYTES_PER_SECOND);
             Kind::SlowDrip { bytes_per_second: rate.clamp(1, 1000) as u32 }
@@ -254,8 +258,11 @@ impl Options {
         }
         all.extend(self.duration("at")?.map(When::At));
         match (all.as_slice(), kind) {
-            ([], Kind::Refuse) => Ok(When::Gone),
+            ([], Kind::Refuse | Kind::WrongRest) => Ok(When::Gone),
             (_, Kind::Refuse) => Err(wrong(self.line, "`refuse` follows the end of its `connection`")),
+            (_, Kind::WrongRest) => {
+                Err(wrong(self.line, "`wrong_rest` hits the first answers; `times` says how many"))
+            }
             ([when], _) => Ok(*when),
             _ => Err(wrong(self.line, "one of `after`, `every`, `chance` and `at` says when")),
         }
@@ -298,7 +305,7 @@ mod tests {
         for (word, _) in KINDS {
             let more = match word {
                 "delay" => ", after: 1, for: 1s",
-                "refuse" => "",
+                "refuse" | "wrong_rest" => "",
                 _ => ", after: 1",
             };
             let text = format!("faults: [{{ fault: {word}{more} }}]");

@@ -68,6 +68,16 @@ impl Listing {
         )
     }
 
+    /// The book as REST tells it.
+    pub(super) fn rest_book(&self, token: usize) -> String {
+        let (bids, asks) = self.levels(token);
+        let hash = self.hash(token, &bids, &asks);
+        format!(
+            r#"{{"market":"{}","asset_id":"{}","timestamp":"{}","hash":"{hash}","bids":[{bids}],"asks":[{asks}],"min_order_size":"{MIN_ORDER_SIZE}","tick_size":"{}","neg_risk":false,"last_trade_price":"{}"}}"#,
+            self.names.condition, self.names.tokens[token], self.millis, TICK, self.last,
+        )
+    }
+
     /// Lets one thing happen; says how many messages it made.
     ///
     /// Each event has a millisecond of its own: a hash is that of the book after the last change of its millisecond.

@@ -1,4 +1,4 @@
-//! The markets that the simulator lists, and the REST bodies that list them.
+//! The markets that the simulator lists, and the REST bodies that list them and tell their books.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use ssmd_core::{Error, ErrorKind, Result, Symbol, Timestamp};
 
 use super::super::market::hash;
 use super::super::venue::SimRest;
+use super::{Listings, lock};
 
 /// Slug, the price in thousandths at which the market begins, tag and what was traded.
 const KNOWN: &[(&str, i64, &str, u32)] = &[
@@ -148,18 +149,31 @@ pub(super) struct Rest {
     markets: Vec<Value>,
     by_slug: BTreeMap<String, Bytes>,
     by_condition: BTreeMap<String, Bytes>,
+    /// The condition of a token, and which of its tokens that is.
+    tokens: BTreeMap<String, (String, usize)>,
+    listings: Listings,
 }
 
 impl Rest {
-    pub(super) fn new<'a>(markets: impl Iterator<Item = &'a Names>) -> Self {
-        let mut rest = Self { markets: Vec::new(), by_slug: BTreeMap::new(), by_condition: BTreeMap::new() };
+    pub(super) fn new<'a>(markets: impl Iterator<Item = &'a Names>, listings: Listings) -> Self {
+        let (by_slug, by_condition, tokens) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut rest = Self { markets: Vec::new(), by_slug, by_condition, tokens, listings };
         for market in markets {
             let listed = market.listed();
             rest.by_slug.insert(market.slug.clone(), listed.to_string().into());
             rest.by_condition.insert(market.condition.clone(), market.of_clob().to_string().into());
+            for (at, token) in market.tokens.iter().enumerate() {
+                rest.tokens.insert(token.clone(), (market.condition.clone(), at));
+            }
             rest.markets.push(listed);
         }
         rest
+    }
+
+    /// The book of a token in whose market something happens.
+    fn book(&self, query: &str) -> Option<Bytes> {
+        let (condition, at) = self.tokens.get(query.strip_prefix("token_id=")?)?;
+        Some(lock(&self.listings).get(condition)?.rest_book(*at).into())
     }
 
     /// Of the venue's filters, `closed` is known: no market is.
@@ -185,6 +199,9 @@ impl SimRest for Rest {
     }
 
     fn get(&self, path: &str, query: &str, _now: Timestamp) -> Option<Bytes> {
+        if path == "/book" {
+            return self.book(query);
+        }
         let name = path.strip_prefix("/markets/")?;
         match name.strip_prefix("slug/") {
             Some(slug) => self.by_slug.get(slug).cloned(),

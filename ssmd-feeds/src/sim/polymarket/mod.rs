@@ -7,7 +7,7 @@ mod markets;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -35,14 +35,15 @@ pub(super) fn open(setup: &Setup) -> Result<Opened> {
         }
         markets.insert(names.condition.clone(), names);
     }
-    let rest = Arc::new(Rest::new(markets.values()));
+    let listings = Listings::default();
+    let rest = Arc::new(Rest::new(markets.values(), Arc::clone(&listings)));
     let venue = Polymarket {
         seed: setup.seed,
         plays: setup.plays,
         rng: StdRng::seed_from_u64(setup.seed),
         tokens,
         markets,
-        listings: BTreeMap::new(),
+        listings,
         active: Vec::new(),
         clients: HashMap::new(),
     };
@@ -63,6 +64,13 @@ struct Request {
     assets_ids: Vec<String>,
 }
 
+/// Markets by their condition, for the socket and for REST. One begins when somebody first asks for one of its tokens.
+type Listings = Arc<Mutex<BTreeMap<String, Box<Listing>>>>;
+
+fn lock(listings: &Listings) -> MutexGuard<'_, BTreeMap<String, Box<Listing>>> {
+    listings.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Polymarket {
     seed: u64,
     plays: bool,
@@ -70,8 +78,7 @@ struct Polymarket {
     /// The market of a token, and which of its tokens that is.
     tokens: BTreeMap<String, (String, usize)>,
     markets: BTreeMap<String, Names>,
-    /// A market begins when somebody first asks for one of its tokens.
-    listings: BTreeMap<String, Box<Listing>>,
+    listings: Listings,
     /// The listings that somebody listens to.
     active: Vec<String>,
     /// The tokens of each client.
@@ -131,7 +138,7 @@ impl SimVenue for Polymarket {
             return 0;
         }
         let which = self.rng.random_range(0..self.active.len());
-        self.listings.get_mut(&self.active[which]).map_or(0, |listing| listing.step(now, out))
+        lock(&self.listings).get_mut(&self.active[which]).map_or(0, |listing| listing.step(now, out))
     }
 
     fn heartbeat(&self, _client: Connection, _now: Timestamp) -> Option<Utf8Bytes> {
@@ -158,7 +165,8 @@ impl Polymarket {
         let names = self.markets.get(&condition)?;
         let seed = self.seed ^ hash(&condition);
         let new = || Box::new(Listing::new(names, seed, now));
-        let listing = self.listings.entry(condition.clone()).or_insert_with(new);
+        let mut listings = lock(&self.listings);
+        let listing = listings.entry(condition.clone()).or_insert_with(new);
         if !listing.is_heard() {
             self.active.push(condition);
         }
@@ -173,7 +181,8 @@ impl Polymarket {
 
     fn leave(&mut self, client: Connection, token: &str) {
         let Some((condition, at)) = self.tokens.get(token) else { return };
-        let Some(listing) = self.listings.get_mut(condition) else { return };
+        let mut listings = lock(&self.listings);
+        let Some(listing) = listings.get_mut(condition) else { return };
         listing.leave(*at, client);
         if !listing.is_heard() {
             self.active.retain(|other| other != condition);

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::figure::{Figure, median, quantile};
 use super::ground::Ground;
-use super::recorder::{self, FEED, Recorder};
+use super::recorder::{self, CHANNELS, FEED, Recorder, SYMBOLS};
 
 /// Frames of the recording: some 100 MB.
 const FRAMES: u64 = 400_000;
@@ -81,7 +81,7 @@ pub(super) async fn run(ground: &Ground) -> Result<Vec<Figure>> {
 async fn record(ground: &Ground) -> Result<LogReader> {
     let clock = ground.clock();
     let mut tasks = Tasks::new();
-    let environment = recorder::environment(&recorder::simulate(None, &mut tasks).await?)?;
+    let environment = recorder::environment(&recorder::simulate(SYMBOLS, CHANNELS, None, &mut tasks).await?)?;
     let folder = ground.fresh("recording")?;
     let plain = |log| Arc::new(log) as Arc<dyn Journal>;
     let recorder = Recorder::start(&environment, &folder, false, &plain, Arc::clone(&clock)).await?;

@@ -1,105 +1,299 @@
-//! What one book frame costs, from bytes to a record: of Kraken with the book and its checksum, of Kraken futures
-//! with the numbers that must follow.
+//! What one message costs, from bytes to records, of every venue and type: with the book and its checksum, the numbers
+//! that must follow, the hashes.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use ssmd_core::{Decimal, Decode, Error, ErrorKind, Frame, FrameKind, Result, SessionId};
+use serde::de::IgnoredAny;
+use ssmd_core::{Clock, Decode, Error, ErrorKind, Frame, FrameKind, Output, Result, SessionId, Timestamp};
+use ssmd_feeds::kalshi::KalshiDecode;
 use ssmd_feeds::kraken::KrakenDecode;
 use ssmd_feeds::kraken_futures::KrakenFuturesDecode;
+use ssmd_feeds::polymarket::{Hashes, PolymarketDecode};
+use ssmd_feeds::sim;
 
 use super::figure::{Figure, median};
 use super::ground::Ground;
 use super::market::Market;
+use super::typed;
 
 /// Rounds, of which the median counts.
 const ROUNDS: usize = 1001;
 /// Frames a round: a millisecond's work, so that most rounds lie between two turns of the scheduler.
 const FRAMES: usize = 1000;
-
-/// A change of a futures' book may take so many times what serde_json takes to read its fields.
+/// Rounds of each case of the table, of which the median counts too.
+const CASE_ROUNDS: usize = 301;
+/// A message with a limit may take so many times what serde_json takes to read its fields.
 const TYPED_PARSES: f64 = 1.3;
+/// Symbols that are heard of by turns.
+const SYMBOLS: usize = 8;
 
-/// One level and ten, and one of futures.
+/// A simulated venue, and who decodes it.
+struct Venue {
+    name: &'static str,
+    decoder: fn() -> Box<dyn Decode>,
+}
+
+/// Messages of one venue and type.
+struct Case {
+    id: &'static str,
+    venue: &'static Venue,
+    /// What asks for them; `SYMBOLS` stands for the list of symbols.
+    request: &'static str,
+    /// What is in each of them, and in no other message; at the beginning if it begins with a brace.
+    mark: &'static str,
+    /// Entries in each.
+    entries: usize,
+    /// What an entry may take, where something was promised, in nanoseconds.
+    limit: Option<f64>,
+    /// serde_json, into the fields.
+    typed: fn(&[u8]) -> bool,
+}
+
+/// Whether serde_json can read a message so.
+fn reads<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> bool {
+    black_box(serde_json::from_slice::<T>(black_box(payload))).is_ok()
+}
+
+const KRAKEN: &Venue = &Venue { name: "kraken", decoder: || Box::new(KrakenDecode::new()) };
+const FUTURES: &Venue = &Venue { name: "kraken-futures", decoder: || Box::new(KrakenFuturesDecode::new()) };
+const KALSHI: &Venue = &Venue { name: "kalshi", decoder: || Box::new(KalshiDecode::new()) };
+/// The hash of each token is held against its book once a second: `market:sampled`.
+const POLYMARKET: &Venue =
+    &Venue { name: "polymarket", decoder: || Box::new(PolymarketDecode::new(Hashes::Sampled)) };
+/// The hash of every change is: `market`.
+const EVERY_HASH: &Venue =
+    &Venue { name: "polymarket", decoder: || Box::new(PolymarketDecode::new(Hashes::Always)) };
+const MARKET: &str = r#"{"type":"market","assets_ids":SYMBOLS}"#;
+
+const CASES: [Case; 15] = [
+    Case {
+        id: "decode_kraken_trade",
+        venue: KRAKEN,
+        request: r#"{"method":"subscribe","params":{"channel":"trade","symbol":SYMBOLS,"snapshot":false}}"#,
+        mark: r#"{"channel":"trade","type":"#,
+        entries: 1,
+        limit: None,
+        typed: |payload| reads::<typed::Kraken<'_, typed::KrakenTrade<'_>>>(payload),
+    },
+    Case {
+        id: "decode_kraken_ticker",
+        venue: KRAKEN,
+        request: r#"{"method":"subscribe","params":{"channel":"ticker","symbol":SYMBOLS}}"#,
+        mark: r#"{"channel":"ticker","type":"#,
+        entries: 1,
+        limit: None,
+        typed: |payload| reads::<typed::Kraken<'_, typed::KrakenTicker<'_>>>(payload),
+    },
+    Case {
+        id: "decode_futures_book",
+        venue: FUTURES,
+        request: r#"{"event":"subscribe","feed":"book","product_ids":SYMBOLS}"#,
+        mark: r#""feed":"book","product_id":"#,
+        entries: 1,
+        limit: Some(550.0),
+        typed: |payload| reads::<typed::FuturesBook<'_>>(payload),
+    },
+    Case {
+        id: "decode_futures_trade",
+        venue: FUTURES,
+        request: r#"{"event":"subscribe","feed":"trade","product_ids":SYMBOLS}"#,
+        mark: r#"{"feed":"trade","product_id":"#,
+        entries: 1,
+        limit: None,
+        typed: |payload| reads::<typed::FuturesTrade<'_>>(payload),
+    },
+    Case {
+        id: "decode_futures_ticker",
+        venue: FUTURES,
+        request: r#"{"event":"subscribe","feed":"ticker","product_ids":SYMBOLS}"#,
+        mark: r#""feed":"ticker","bid""#,
+        entries: 1,
+        limit: None,
+        typed: |payload| reads::<typed::FuturesTicker<'_>>(payload),
+    },
+    Case {
+        id: "decode_futures_ticker_lite",
+        venue: FUTURES,
+        request: r#"{"event":"subscribe","feed":"ticker_lite","product_ids":SYMBOLS}"#,
+        mark: r#""feed":"ticker_lite","product_id""#,
+        entries: 1,
+        limit: None,
+        typed: |payload| reads::<typed::FuturesTickerLite<'_>>(payload),
+    },
+    Case {
+        id: "decode_kalshi_delta",
+        venue: KALSHI,
+        request: r#"{"id":1,"cmd":"subscribe","params":{"channels":["orderbook_delta"],"market_tickers":SYMBOLS}}"#,
+        mark: r#""type":"orderbook_delta""#,
+        entries: 1,
+        limit: Some(550.0),
+        typed: |payload| reads::<typed::Kalshi<'_, typed::KalshiDelta<'_>>>(payload),
+    },
+    Case {
+        id: "decode_kalshi_snapshot",
+        venue: KALSHI,
+        request: r#"{"id":1,"cmd":"subscribe","params":{"channels":["orderbook_delta"],"market_tickers":SYMBOLS}}"#,
+        mark: r#""type":"orderbook_snapshot""#,
+        entries: 1,
+        limit: None,
+        typed: |payload| reads::<typed::Kalshi<'_, typed::KalshiSnapshot<'_>>>(payload),
+    },
+    Case {
+        id: "decode_kalshi_trade",
+        venue: KALSHI,
+        request: r#"{"id":1,"cmd":"subscribe","params":{"channels":["trade"],"market_tickers":SYMBOLS}}"#,
+        mark: r#""type":"trade""#,
+        entries: 1,
+        limit: None,
+        typed: |payload| reads::<typed::Kalshi<'_, typed::KalshiTrade<'_>>>(payload),
+    },
+    Case {
+        id: "decode_kalshi_ticker",
+        venue: KALSHI,
+        request: r#"{"id":1,"cmd":"subscribe","params":{"channels":["ticker"],"market_tickers":SYMBOLS}}"#,
+        mark: r#""type":"ticker""#,
+        entries: 1,
+        limit: None,
+        typed: |payload| reads::<typed::Kalshi<'_, typed::KalshiTicker<'_>>>(payload),
+    },
+    Case {
+        id: "decode_polymarket_price_change",
+        venue: POLYMARKET,
+        request: MARKET,
+        mark: r#""event_type":"price_change""#,
+        entries: 2,
+        limit: Some(400.0),
+        typed: |payload| reads::<typed::PriceChange<'_>>(payload),
+    },
+    Case {
+        id: "decode_polymarket_every_hash",
+        venue: EVERY_HASH,
+        request: MARKET,
+        mark: r#""event_type":"price_change""#,
+        entries: 2,
+        limit: None,
+        typed: |payload| reads::<typed::PriceChange<'_>>(payload),
+    },
+    Case {
+        id: "decode_polymarket_book",
+        venue: POLYMARKET,
+        request: MARKET,
+        mark: r#""event_type":"book"}"#,
+        entries: 1,
+        limit: None,
+        typed: |payload| reads::<typed::PolymarketBook<'_>>(payload),
+    },
+    Case {
+        id: "decode_polymarket_trade",
+        venue: POLYMARKET,
+        request: MARKET,
+        mark: r#""event_type":"last_trade_price""#,
+        entries: 1,
+        limit: None,
+        typed: |payload| reads::<typed::LastTradePrice<'_>>(payload),
+    },
+    Case {
+        id: "decode_polymarket_best",
+        venue: POLYMARKET,
+        request: MARKET,
+        mark: r#""event_type":"best_bid_ask""#,
+        entries: 1,
+        limit: None,
+        typed: |payload| reads::<typed::BestBidAsk<'_>>(payload),
+    },
+];
+
+/// Kraken's books, and everything else from the table.
 pub(super) async fn run(ground: &Ground) -> Result<Vec<Figure>> {
     let one = measure(ground, 1)?;
     let ten = measure(ground, 10)?;
-    let [futures, typed, bare] = futures(ground)?;
-    Ok(vec![
+    let mut figures = vec![
         Figure::most("decode_1_level", one, 0.9, "µs/frame").beside("hoped", 0.6),
         Figure::most("decode_10_levels", ten, 2.8, "µs/frame").beside("hoped", 1.9),
-        Figure::most("decode_futures_book", futures, (typed * TYPED_PARSES).max(0.55), "µs/frame")
-            .beside("typed_parse", typed)
-            .beside("bare_parse", bare),
-    ])
+    ];
+    for case in &CASES {
+        figures.push(case.measure(&*ground.clock(), FRAMES, CASE_ROUNDS)?);
+    }
+    Ok(figures)
 }
 
-/// A change of a futures' book.
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "reading it is what is measured")]
-struct Change<'a> {
-    feed: &'a str,
-    product_id: &'a str,
-    side: &'a str,
-    seq: u64,
-    price: Decimal,
-    qty: Decimal,
-    timestamp: u64,
-}
+impl Case {
+    /// Whether it is one of these messages.
+    fn has(&self, text: &str) -> bool {
+        if self.mark.starts_with('{') { text.starts_with(self.mark) } else { text.contains(self.mark) }
+    }
 
-/// What a change of a futures' book takes, what serde_json takes for its fields, and to read over it.
-fn futures(ground: &Ground) -> Result<[f64; 3]> {
-    let change = |number: usize| {
-        let rest = r#""price":84001.0,"qty":1.0273,"timestamp":1790359997224"#;
-        let ids = r#""feed":"book","product_id":"PF_XBTUSD","side":"sell""#;
-        frame(format!(r#"{{{ids},"seq":{number},{rest}}}"#).into())
-    };
-    let snapshot = r#"{"feed":"book_snapshot","product_id":"PF_XBTUSD","seq":200000000,"bids":[],"asks":[]}"#;
-    let snapshot = frame(Bytes::from_static(snapshot.as_bytes()));
-    let changes: Vec<_> = (1..=FRAMES).map(|number| change(200_000_000 + number)).collect();
-    let mut decoder = KrakenFuturesDecode::new();
-    let mut out = Vec::with_capacity(16);
-    let bad = |error: ssmd_core::DecodeError| Error::new(ErrorKind::Bug, "bench").detail(error.to_string());
-    let clock = ground.clock();
-    let mut rounds: [Vec<f64>; 3] = Default::default();
-    for _ in 0..ROUNDS {
-        decoder.decode(&snapshot, &mut out).map_err(bad)?;
-        let began = clock.elapsed();
-        for change in &changes {
-            out.clear();
-            decoder.decode(black_box(change), black_box(&mut out)).map_err(bad)?;
-        }
-        let decoded = clock.elapsed();
-        let typed = changes.iter().filter(|change| {
-            black_box(serde_json::from_slice::<Change<'_>>(black_box(&change.payload))).is_ok()
-        });
-        let typed = typed.count();
-        let parsed = clock.elapsed();
-        let bare = changes.iter().filter(|change| {
-            serde_json::from_slice::<serde::de::IgnoredAny>(black_box(&change.payload)).is_ok()
-        });
-        let bare = bare.count();
-        let read = clock.elapsed();
-        if (typed, bare) != (FRAMES, FRAMES) {
-            return Err(Error::new(ErrorKind::Bug, "bench").detail("a frame was not read"));
-        }
-        for (round, took) in rounds.iter_mut().zip([decoded - began, parsed - decoded, read - parsed]) {
-            round.push(took.as_secs_f64() * 1e6 / FRAMES as f64);
-        }
+    /// What a simulated venue says: everything before the first such message, and then those alone.
+    fn frames(&self, count: usize) -> Result<(Vec<Frame>, Vec<Frame>)> {
+        let symbols = sim::symbols(self.venue.name, SYMBOLS)?;
+        let names: Vec<_> = symbols.iter().map(|symbol| format!("{:?}", symbol.as_str())).collect();
+        let request = self.request.replace("SYMBOLS", &format!("[{}]", names.join(",")));
+        // Of a venue's first words there is one a symbol.
+        let count = if self.mark.contains("snapshot") { SYMBOLS } else { count };
+        let said = sim::overhear(self.venue.name, 1, symbols, &[request], count, |text| self.has(text))?;
+        let is = |payload: &Bytes| self.has(&String::from_utf8_lossy(payload));
+        let first = said.iter().position(is).unwrap_or_default();
+        let timed = |(at, payload): (usize, Bytes)| frame(payload, sim::BETWEEN * at as u32);
+        let mut said: Vec<_> = said.into_iter().enumerate().map(timed).collect();
+        let mut messages = said.split_off(first);
+        messages.retain(|frame| is(&frame.payload));
+        Ok((said, messages))
     }
-    let counts = decoder.counts();
-    if counts.books_failed > 0 || counts.books_verified < (ROUNDS * FRAMES) as u64 {
-        return Err(Error::new(ErrorKind::Bug, "bench").detail("a change did not follow"));
+
+    fn measure(&self, clock: &dyn Clock, count: usize, times: usize) -> Result<Figure> {
+        let (before, messages) = self.frames(count)?;
+        let entries = (messages.len() * self.entries) as f64;
+        let wrong =
+            |why: &str| Error::new(ErrorKind::Bug, "bench").detail(why.to_owned()).with("row", self.id);
+        let mut out: Vec<Output> = Vec::with_capacity(16);
+        let mut rounds: [Vec<f64>; 3] = Default::default();
+        for _ in 0..times {
+            let mut decoder = (self.venue.decoder)();
+            for frame in &before {
+                decoder.decode(frame, &mut out).map_err(|error| wrong(&error.to_string()))?;
+            }
+            let began = clock.elapsed();
+            for frame in &messages {
+                out.clear();
+                decoder
+                    .decode(black_box(frame), black_box(&mut out))
+                    .map_err(|error| wrong(&error.to_string()))?;
+            }
+            let decoded = clock.elapsed();
+            let typed = messages.iter().filter(|frame| (self.typed)(&frame.payload)).count();
+            let parsed = clock.elapsed();
+            let bare = messages.iter().filter(|frame| reads::<IgnoredAny>(&frame.payload)).count();
+            let read = clock.elapsed();
+            if (typed, bare) != (messages.len(), messages.len()) {
+                return Err(wrong("a message was not read"));
+            }
+            let counts = decoder.counts();
+            if counts.books_failed + counts.malformed + counts.unknown > 0
+                || counts.records < messages.len() as u64
+            {
+                return Err(wrong("a message was not decoded"));
+            }
+            for (round, took) in rounds.iter_mut().zip([decoded - began, parsed - decoded, read - parsed]) {
+                round.push(took.as_secs_f64() * 1e9 / entries);
+            }
+        }
+        let [decoded, typed, bare] = rounds.map(|mut round| median(&mut round));
+        let unit = if self.entries == 1 { "ns/message" } else { "ns/entry" };
+        let figure = match self.limit {
+            Some(limit) => Figure::most(self.id, decoded, limit.max(typed * TYPED_PARSES), unit),
+            None => Figure::plain(self.id, decoded, unit),
+        };
+        Ok(figure.beside("typed_parse", typed).beside("bare_parse", bare))
     }
-    Ok(rounds.map(|mut round| median(&mut round)))
 }
 
 fn measure(ground: &Ground, levels: usize) -> Result<f64> {
     let mut market = Market::new()?;
-    let snapshot = frame(market.snapshot());
-    let updates = market.updates(levels)?.map(frame);
+    let snapshot = frame(market.snapshot(), Duration::ZERO);
+    let updates = market.updates(levels)?.map(|payload| frame(payload, Duration::ZERO));
     let mut decoder = KrakenDecode::new();
     let mut out = Vec::with_capacity(16);
     let bad = |error: ssmd_core::DecodeError| Error::new(ErrorKind::Bug, "bench").detail(error.to_string());
@@ -121,15 +315,29 @@ fn measure(ground: &Ground, levels: usize) -> Result<f64> {
     Ok(median(&mut rounds))
 }
 
-fn frame(payload: Bytes) -> Frame {
+fn frame(payload: Bytes, elapsed: Duration) -> Frame {
     Frame {
-        received: ssmd_core::Timestamp::from_nanos(1_785_552_833_316_423_800),
-        elapsed: Duration::ZERO,
+        received: Timestamp::from_nanos(1_785_552_833_316_423_800),
+        elapsed,
         session: SessionId(1),
         index: 0,
         kind: FrameKind::Data,
         binary: false,
         payload,
         source: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ssmd_core::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn every_row_has_messages_that_are_read_and_decoded() {
+        let clock = SystemClock::new();
+        let wrong = CASES.iter().filter_map(|case| Some(case.measure(&clock, 50, 1).err()?.report()));
+        assert_eq!(wrong.collect::<Vec<_>>(), Vec::<String>::new());
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::figure::{Figure, quantile};
 use super::ground::Ground;
-use super::recorder::{self, Recorder};
+use super::recorder::{self, CHANNELS, Recorder, SYMBOLS};
 
 /// Frames a second.
 const RATE: f64 = 20_000.0;
@@ -70,7 +70,7 @@ async fn syncs(ground: &Ground) -> Result<Vec<f64>> {
 async fn frames(ground: &Ground, time: Duration) -> Result<(Vec<f64>, f64)> {
     let clock = ground.clock();
     let mut tasks = Tasks::new();
-    let document = recorder::simulate(Some(RATE), &mut tasks).await?;
+    let document = recorder::simulate(SYMBOLS, CHANNELS, Some(RATE), &mut tasks).await?;
     let environment = recorder::environment(&document)?;
     let folder = ground.fresh("durable")?;
     let (watch, watched) = mpsc::channel(PENDINGS_MAX);

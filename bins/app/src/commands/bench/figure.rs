@@ -51,6 +51,8 @@ pub(super) enum Bound {
     Most,
     /// No less than the limit.
     Least,
+    /// Nothing was promised.
+    None,
 }
 
 /// One figure.
@@ -60,7 +62,7 @@ pub(super) struct Figure {
     value: f64,
     unit: &'static str,
     bound: Bound,
-    limit: f64,
+    limit: Option<f64>,
     /// Whether it is on the right side.
     pub(super) ok: bool,
     beside: BTreeMap<&'static str, f64>,
@@ -69,12 +71,19 @@ pub(super) struct Figure {
 impl Figure {
     /// A figure that must not be above its limit.
     pub(super) fn most(id: &'static str, value: f64, limit: f64, unit: &'static str) -> Self {
-        Self { id, value, unit, bound: Bound::Most, limit, ok: value <= limit, beside: BTreeMap::new() }
+        let ok = value <= limit;
+        Self { id, value, unit, bound: Bound::Most, limit: Some(limit), ok, beside: BTreeMap::new() }
     }
 
     /// A figure that must not be below its limit.
     pub(super) fn least(id: &'static str, value: f64, limit: f64, unit: &'static str) -> Self {
-        Self { id, value, unit, bound: Bound::Least, limit, ok: value >= limit, beside: BTreeMap::new() }
+        let ok = value >= limit;
+        Self { id, value, unit, bound: Bound::Least, limit: Some(limit), ok, beside: BTreeMap::new() }
+    }
+
+    /// A figure without a limit.
+    pub(super) fn plain(id: &'static str, value: f64, unit: &'static str) -> Self {
+        Self { id, value, unit, bound: Bound::None, limit: None, ok: true, beside: BTreeMap::new() }
     }
 
     /// With a number that was measured beside it, and explains it.
@@ -86,9 +95,13 @@ impl Figure {
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.bound == Bound::Most { "≤" } else { "≥" };
+        let sign = match self.bound {
+            Bound::Most => "≤",
+            Bound::Least => "≥",
+            Bound::None => " ",
+        };
         let ok = if self.ok { "ok  " } else { "MISS" };
-        let (value, limit) = (number(self.value), number(self.limit));
+        let (value, limit) = (number(self.value), self.limit.map(number).unwrap_or_default());
         write!(f, "{ok} {:<28} {value:>11} {sign} {limit:<9} {:<10}", self.id, self.unit)?;
         let mut beside = String::new();
         for (name, value) in &self.beside {
@@ -131,6 +144,8 @@ mod tests {
             "ok   x                                   2.00 ≤ 2.00      µs          bare 1,234"
         );
         assert!(!Figure::least("x", 1.9, 2.0, "µs").ok);
+        let plain = Figure::plain("x", 2.0, "µs");
+        assert!(plain.ok && plain.to_string().trim_end().ends_with("2.00             µs"), "{plain}");
     }
 
     #[test]

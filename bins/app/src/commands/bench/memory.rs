@@ -1,6 +1,5 @@
 //! What connector and archiver keep in memory while a busy venue talks.
 
-use std::process::Command;
 use std::time::Duration;
 
 use ssmd_core::{Error, ErrorKind, Journal, Result, Tasks};
@@ -8,8 +7,8 @@ use ssmd_transport::log::LogReader;
 
 use super::figure::{Figure, quantile};
 use super::ground::Ground;
-use super::recorder;
-use super::restart::{Program, log, write};
+use super::recorder::{self, CHANNELS, SYMBOLS};
+use super::restart::{beside, log, write};
 
 /// Frames a second.
 const RATE: f64 = 20_000.0;
@@ -23,24 +22,12 @@ pub(super) async fn run(ground: &Ground) -> Result<Vec<Figure>> {
     let seconds = if ground.soak() { 600 } else { 20 };
     let clock = ground.clock();
     let mut tasks = Tasks::new();
-    let document = recorder::simulate(Some(RATE), &mut tasks).await?;
+    let document = recorder::simulate(SYMBOLS, CHANNELS, Some(RATE), &mut tasks).await?;
     let folder = ground.fresh("memory")?;
     let config = write(&folder, &document)?;
     let data = folder.join("data");
-    let program = |name: &str| {
-        let path = std::env::current_exe().map_err(|cause| Error::io("find this program", cause))?;
-        let path = path.with_file_name(name);
-        if !path.is_file() {
-            return Err(Error::new(ErrorKind::NotFound, "find program")
-                .with("path", path.display())
-                .hint("build all programs first: cargo build --release --workspace"));
-        }
-        let mut command = Command::new(path);
-        command.arg("-c").arg(&config).arg("--data").arg(&data).args(["--listen", "127.0.0.1:0"]);
-        Program::start(&mut command)
-    };
-    let connector = program("ssmd-connector")?;
-    let archiver = program("ssmd-archiver")?;
+    let connector = beside("ssmd-connector", &config, &data)?;
+    let archiver = beside("ssmd-archiver", &config, &data)?;
     let log = log(ground, &data).await?;
     let (first, began) = (last(&log).await?, clock.elapsed());
     let (mut connected, mut archived) = (Vec::new(), Vec::new());
@@ -76,12 +63,19 @@ fn growth(samples: &[f64]) -> f64 {
     mean(&samples[3 * quarter..]) - mean(&samples[quarter..2 * quarter])
 }
 
-async fn last(log: &LogReader) -> Result<u64> {
+/// How many entries a log has had.
+///
+/// # Errors
+/// The log's.
+pub(super) async fn last(log: &LogReader) -> Result<u64> {
     Ok(log.bounds().await?.origins.values().map(|(_, last)| *last).max().unwrap_or_default())
 }
 
 /// The resident memory of a process, in MB of 10^6 bytes.
-fn resident_mb(process: u32) -> Result<f64> {
+///
+/// # Errors
+/// `Unavailable` if it has ended.
+pub(super) fn resident_mb(process: u32) -> Result<f64> {
     let failed = |cause| Error::io("read memory of program", cause).with("process", process);
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).map_err(failed)?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

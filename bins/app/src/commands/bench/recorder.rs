@@ -23,8 +23,10 @@ use super::market::DEPTH;
 pub(super) const FEED: &str = "kraken";
 /// How long ending may take.
 pub(super) const STOP_TIME_MAX: Duration = Duration::from_secs(30);
-/// Symbols of simulated markets.
-const SYMBOLS: usize = 8;
+/// Symbols of a market that is busy in all of them.
+pub(super) const SYMBOLS: usize = 8;
+/// What is recorded of it.
+pub(super) const CHANNELS: &str = "book, trade, ticker";
 
 /// Puts a journal of the caller's own between capture and log.
 pub(super) type Wrap<'a> = &'a (dyn Fn(Log) -> Arc<dyn Journal> + Sync);
@@ -134,12 +136,17 @@ pub(super) fn environment(document: &str) -> Result<Environment> {
         .map_err(|problems| Error::new(ErrorKind::Bug, "bench").detail(problems.to_string()))
 }
 
-/// A simulated exchange, and the document that records it.
+/// A simulated exchange of so many symbols, and the document that records these channels of it.
 ///
 /// # Errors
 /// The operating system's.
-pub(super) async fn simulate(rate: Option<f64>, tasks: &mut Tasks) -> Result<String> {
-    let symbols = sim::symbols(FEED, SYMBOLS)?;
+pub(super) async fn simulate(
+    count: usize,
+    channels: &str,
+    rate: Option<f64>,
+    tasks: &mut Tasks,
+) -> Result<String> {
+    let symbols = sim::symbols(FEED, count)?;
     let names: Vec<_> = symbols.iter().map(|symbol| symbol.as_str().to_owned()).collect();
     let options = SimOptions {
         venue: FEED.to_owned(),
@@ -153,5 +160,5 @@ pub(super) async fn simulate(rate: Option<f64>, tasks: &mut Tasks) -> Result<Str
     let address = sim.address();
     let stop = tasks.token();
     tasks.spawn("simulator", async move { sim.run(stop).await.map(drop) });
-    Ok(document(address, "book, trade, ticker", &names))
+    Ok(document(address, channels, &names))
 }

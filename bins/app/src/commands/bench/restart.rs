@@ -13,7 +13,7 @@ use ssmd_transport::log::LogReader;
 
 use super::figure::{Figure, quantile};
 use super::ground::Ground;
-use super::recorder::{self, FEED};
+use super::recorder::{self, CHANNELS, FEED, SYMBOLS};
 
 /// Frames a second of the simulated market.
 const RATE: f64 = 5000.0;
@@ -29,7 +29,7 @@ pub(super) async fn run(ground: &Ground) -> Result<Vec<Figure>> {
     let kills = if ground.soak() { 200 } else { 25 };
     let clock = ground.clock();
     let mut tasks = Tasks::new();
-    let document = recorder::simulate(Some(RATE), &mut tasks).await?;
+    let document = recorder::simulate(SYMBOLS, CHANNELS, Some(RATE), &mut tasks).await?;
     let folder = ground.fresh("restart")?;
     let config = write(&folder, &document)?;
     let data = folder.join("data");
@@ -107,6 +107,23 @@ impl Drop for Program {
 fn up(config: &Path, data: &Path) -> Result<Program> {
     let program = std::env::current_exe().map_err(|cause| Error::io("find this program", cause))?;
     Program::start(Command::new(program).arg("up").arg("-c").arg(config).arg("--data").arg(data))
+}
+
+/// The program of that name that lies next to this one, with a document and a data folder.
+///
+/// # Errors
+/// `NotFound` if there is none.
+pub(super) fn beside(name: &str, config: &Path, data: &Path) -> Result<Program> {
+    let path = std::env::current_exe().map_err(|cause| Error::io("find this program", cause))?;
+    let path = path.with_file_name(name);
+    if !path.is_file() {
+        return Err(Error::new(ErrorKind::NotFound, "find program")
+            .with("path", path.display())
+            .hint("build all programs first: cargo build --release --workspace"));
+    }
+    let mut command = Command::new(path);
+    command.arg("-c").arg(config).arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
+    Program::start(&mut command)
 }
 
 /// The log that a recorder in this folder writes, as soon as it is there.
