@@ -14,7 +14,7 @@ mod running;
 
 pub use books::{Books, FeedShow};
 pub use environment::*;
-pub use running::{EnvApply, EnvHistory, Running};
+pub use running::{Deploy, EnvApply, EnvHistory, Running, Versions};
 
 /// Stupid simple market data: records exchange feeds, archives them, proves what it has, and replays it.
 ///

@@ -5,6 +5,7 @@
 mod books;
 mod cli;
 mod connects;
+mod deploy;
 mod environment;
 mod environments;
 mod metrics;
