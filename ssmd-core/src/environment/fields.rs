@@ -170,9 +170,9 @@ pub const FIELDS: &[Field] = &[
         "25",
         "Levels a side of books, where a channel does not say. One of the depths that the venue has.",
     ),
-    field(FEED, "category", Type::Name).or("none").later().says(
+    field(FEED, "category", Type::Name).or("none").says(
         "crypto",
-        "A part of every subject behind the feed's name. A lower-case letter, then lower-case letters, digits and hyphens.",
+        "A part of every subject behind the feed's name: `prod.kalshi.crypto.record.trade.KXBTC15M-…`. A lower-case letter, then lower-case letters, digits and hyphens.",
     ),
     field(FEED, "shards", Type::AnyOf(&[Type::Whole(1, SHARDS_MAX), Type::ListOf(&Type::Section(SHARD))]))
         .or("as many as the venue's limits ask for")
