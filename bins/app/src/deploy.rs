@@ -36,9 +36,9 @@ const NAME_BYTES_MAX: usize = 52;
 /// Which files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// The values of a Helm chart: values.yaml
+    /// The values of a Helm chart: values-NAME.yaml
     Values,
-    /// Kubernetes manifests: manifests.yaml
+    /// Kubernetes manifests: manifests-NAME.yaml
     Manifests,
 }
 

@@ -17,9 +17,9 @@ Examples:
   ssmd env apply new.yaml --dry-run  what another document would change
   ssmd env apply --yes               also what ends a recording, or breaks one off
   ssmd env apply prod --out manifests --dry-run
-                                     what deploy/prod/manifests.yaml would be
+                                     what deploy/prod/manifests-prod.yaml would be
   ssmd env apply prod --out values --commit
-                                     deploy/prod/values.yaml, and a commit of it
+                                     deploy/prod/values-prod.yaml, and a commit of it
 
 With --out nothing that runs is touched: the file is for a cluster that follows
 this repository. Secrets stand in it by name alone.

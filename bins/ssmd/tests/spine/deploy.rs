@@ -65,7 +65,7 @@ impl Place {
 fn deployable_files_are_written_byte_for_byte_with_secrets_by_name_alone() {
     let place = Place::declared();
     for form in ["manifests", "values"] {
-        let file = format!("deploy/prod/{form}.yaml");
+        let file = format!("deploy/prod/{form}-prod.yaml");
         assert!(place.apply(0, &["--out", form, "--dry-run"]).ends_with("nothing was written: --dry-run\n"));
         assert!(!place.path(&file).exists());
         let said = place.apply(0, &["--out", form]);
@@ -82,7 +82,7 @@ fn deployable_files_are_written_byte_for_byte_with_secrets_by_name_alone() {
         let said = place.apply(0, &["--out", form]);
         assert_eq!(said, format!("nothing to change: {file} is what prod says\n"));
         place.apply(0, &["--out", form, "--dir", "elsewhere/x"]);
-        assert_eq!(place.read(&format!("elsewhere/x/{form}.yaml")), text);
+        assert_eq!(place.read(&format!("elsewhere/x/{form}-prod.yaml")), text);
         // Comments and the order of keys mean nothing.
         place.write("environments/prod.yaml", &format!("# A comment.\n{DECLARED}"));
         documented(
@@ -103,7 +103,7 @@ fn deployable_files_are_written_byte_for_byte_with_secrets_by_name_alone() {
 fn the_document_in_the_manifests_is_the_one_that_was_applied() {
     let place = Place::declared();
     place.apply(0, &["--out", "manifests"]);
-    let text = place.read("deploy/prod/manifests.yaml");
+    let text = place.read("deploy/prod/manifests-prod.yaml");
     let objects: Vec<_> = text.split("\n---\n").map(|object| read_yaml(object).unwrap()).collect();
     let kinds: Vec<_> = objects.iter().map(|object| object.get("kind").unwrap().clone()).collect();
     assert_eq!(kinds, ["ConfigMap", "Service", "StatefulSet"].map(Into::into));
@@ -143,7 +143,8 @@ fn only_what_was_written_is_committed_and_only_when_told() {
     let files = || place.git(&["show", "--name-only", "--format=%s", "HEAD"]);
     let shown = files();
     assert!(
-        shown.starts_with("Apply environment prod ") && shown.ends_with("\n\ndeploy/prod/manifests.yaml\n"),
+        shown.starts_with("Apply environment prod ")
+            && shown.ends_with("\n\ndeploy/prod/manifests-prod.yaml\n"),
         "{shown}"
     );
     let count = || place.git(&["rev-list", "--count", "HEAD"]);
@@ -151,7 +152,7 @@ fn only_what_was_written_is_committed_and_only_when_told() {
     // From a folder below, and beside changes that are not staged.
     place.write("environments/prod.yaml", &DECLARED.replace("BTC/USD", "ETH/USD"));
     let said = place.apply(0, &commit);
-    assert!(said.contains("wrote deploy/prod/manifests.yaml\ncommitted it: "), "{said}");
+    assert!(said.contains("wrote deploy/prod/manifests-prod.yaml\ncommitted it: "), "{said}");
     assert_eq!((count().trim(), files().matches(".yaml").count()), ("2", 1));
     assert!(place.git(&["status", "--porcelain"]).contains("?? other.txt"));
 }
@@ -160,16 +161,16 @@ fn only_what_was_written_is_committed_and_only_when_told() {
 fn what_is_not_ours_is_not_overwritten_and_what_cannot_run_is_not_written() {
     let place = Place::declared();
     for theirs in ["replicas: 3\n", "# Written by `ssmd env apply --out values` for environment prod-2.\n"] {
-        place.write("deploy/prod/values.yaml", theirs);
+        place.write("deploy/prod/values-prod.yaml", theirs);
         assert!(place.apply(1, &["--out", "values"]).contains("this file is of something else"));
-        assert_eq!(place.read("deploy/prod/values.yaml"), theirs);
+        assert_eq!(place.read("deploy/prod/values-prod.yaml"), theirs);
     }
     place
         .write("environments/prod.yaml", &format!("{DECLARED}  gateway: {{ listen: \"127.0.0.1:9700\" }}\n"));
     assert!(place.apply(78, &["--out", "manifests"]).contains("error[E0105]"));
     place.write("environments/prod.yaml", &format!("{DECLARED}  store: file:/srv/x\n"));
     assert!(place.apply(1, &["--out", "manifests"]).contains("the archive is outside the volume"));
-    assert!(!place.path("deploy/prod/manifests.yaml").exists());
+    assert!(!place.path("deploy/prod/manifests-prod.yaml").exists());
     for wrong in
         [&["--commit"][..], &["--out", "values", "--yes"], &["--out", "values", "--commit", "--dry-run"]]
     {

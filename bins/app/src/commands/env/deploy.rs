@@ -16,7 +16,8 @@ pub(super) fn run(args: &EnvApply, form: Form) -> Outcome {
     let path = environment::named(args.file.as_deref())?;
     let declared = environment::load(Some(&path))?;
     let folder = args.deploy.dir.clone().unwrap_or_else(|| Path::new(FOLDER).join(declared.name.as_str()));
-    let file = folder.join(format!("{}.yaml", form.word()));
+    // With the name in it, so that environments may share a folder: charts/ssmd/values-prod.yaml.
+    let file = folder.join(format!("{}-{}.yaml", form.word(), declared.name));
     let text = deploy::text(form, &declared, &args.deploy.image)?;
     // Asked before anything is written.
     let repository = if args.deploy.commit { Some(Repository::of(&file)?) } else { None };
