@@ -62,6 +62,29 @@ fn a_category_is_a_part_of_every_subject_of_its_feed() {
 }
 
 #[test]
+fn each_symbol_has_as_much_of_its_book_as_is_declared() {
+    let folder = tempdir().unwrap();
+    let data = text_of(&folder.path().join("data"));
+    let file = document(
+        folder.path(),
+        "      channels: [trade, book]\n      depth: 10\n      symbols:\n        - BTC/USD\n        \
+         - { name: ETH/USD, depth: 25 }\n        - { name: SOL/USD, depth: l1 }\n",
+    );
+    output(0, &["up", "--sim", "--for", "3s", "-c", &file, "--data", &data]);
+    let store = format!("file:{data}/store");
+    let sent = output(0, &["cat", "--store", &store, "--sent"]);
+    let asked = |depth: &str, symbol: &str| {
+        sent.lines().any(|line| line.contains(&format!("\"depth\":{depth}")) && line.contains(symbol))
+    };
+    assert!(asked("10", "BTC/USD") && asked("25", "ETH/USD"), "{sent}");
+    assert!(!asked("25", "BTC/USD") && !asked("10", "ETH/USD"), "{sent}");
+    assert!(sent.contains("SOL/USD") && !asked("", "SOL/USD"), "{sent}");
+    let report = json(&["verify", "--store", &store, "--json"]);
+    assert!(report["books_verified"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!((&report["books_failed"], &report["errors"]), (&0.into(), &0.into()), "{report}");
+}
+
+#[test]
 fn a_disabled_feed_is_not_recorded() {
     let folder = tempdir().unwrap();
     let data = text_of(&folder.path().join("data"));
