@@ -3,9 +3,10 @@
 //! Owns the way from names, patterns and filters to [`Wanted`]. It knows no venue: each one reads its own listing into
 //! a [`Listing`] and says which of its channels are of symbols.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ssmd_core::environment::{FeedSpec, SymbolFilters};
+use ssmd_core::environment::{FeedSpec, SymbolDepth, SymbolFilters};
 use ssmd_core::record::Instrument;
 use ssmd_core::{
     BoxFuture, Channel, Clock, Decimal, Error, ErrorKind, Result, Symbol, Timestamp, Topic, Wanted,
@@ -103,6 +104,8 @@ pub type AskListing = Arc<dyn Fn() -> BoxFuture<'static, Result<Listing>> + Send
 pub(crate) struct Channels {
     of_symbols: Vec<Channel>,
     of_venue: Vec<Channel>,
+    /// Channels of those symbols of which more or less of the book is wanted.
+    of_some: BTreeMap<Symbol, Vec<Channel>>,
 }
 
 /// What a channel is about.
@@ -120,13 +123,14 @@ impl Channels {
     /// The channels of `spec`, as `about` tells them apart; `example` shows what a symbol looks like.
     ///
     /// # Errors
-    /// What `about` refuses; `Invalid` if there is a channel of symbols and nothing names one.
+    /// What `about` refuses; `Invalid` if there is a channel of symbols and nothing names one, or for a symbol without
+    /// a book where nothing else is left.
     pub(crate) fn new(
         spec: &FeedSpec,
         example: &str,
         about: impl Fn(&Channel) -> Result<About>,
     ) -> Result<Self> {
-        let mut channels = Self { of_symbols: Vec::new(), of_venue: Vec::new() };
+        let mut channels = Self { of_symbols: Vec::new(), of_venue: Vec::new(), of_some: BTreeMap::new() };
         for channel in &spec.channels {
             match about(channel)? {
                 About::Symbols => channels.of_symbols.push(channel.clone()),
@@ -141,15 +145,54 @@ impl Channels {
                 .with("feed", &spec.name)
                 .hint(format!("name symbols such as {example}, or `*` for all")));
         }
+        let book = crate::vocabulary().feed(spec.name.as_str()).and_then(|words| words.book);
+        for (symbol, detail) in &spec.details {
+            let Some(depth) = detail.depth else { continue };
+            let of_symbol = deep(&channels.of_symbols, book, depth)
+                .map_err(|error| error.with("feed", &spec.name).with("symbol", symbol))?;
+            if of_symbol != channels.of_symbols {
+                channels.of_some.insert(Symbol::new(symbol)?, of_symbol);
+            }
+        }
         Ok(channels)
     }
 
     /// Every channel of symbols for each of `symbols`, and those of the venue.
     pub(crate) fn wanted(&self, symbols: &[Symbol]) -> Wanted {
-        let mut wanted = Wanted::product(&self.of_symbols, symbols);
+        let (special, usual): (Vec<_>, Vec<_>) =
+            symbols.iter().cloned().partition(|symbol| self.of_some.contains_key(symbol));
+        let mut wanted = Wanted::product(&self.of_symbols, &usual);
+        for symbol in special {
+            let channels = self.of_some.get(&symbol).map_or(&[][..], Vec::as_slice);
+            wanted.0.extend(Wanted::product(channels, &[symbol]).0);
+        }
         let of_venue = self.of_venue.iter().map(|channel| Topic { channel: channel.clone(), symbol: None });
         wanted.0.extend(of_venue);
         wanted
+    }
+}
+
+/// The channels of a symbol of which so much of the book is wanted. Where no channel is the book alone, it comes with
+/// another one: then it can be had, and not left out.
+fn deep(channels: &[Channel], book: Option<&str>, depth: SymbolDepth) -> Result<Vec<Channel>> {
+    let is_book = |channel: &&Channel| Some(channel.name.as_str()) == book;
+    let mut without: Vec<_> = channels.iter().filter(|channel| !is_book(channel)).cloned().collect();
+    match (depth, book) {
+        (SymbolDepth::L1, None) => Err(Error::new(ErrorKind::Invalid, "open feed")
+            .detail("the venue tells books together with everything else, so `l1` cannot be had")),
+        (SymbolDepth::L1, Some(_)) if without.is_empty() => Err(Error::new(ErrorKind::Invalid, "open feed")
+            .detail("the book is the only channel, so `l1` leaves nothing")
+            .hint("add a channel of best prices, or leave the symbol out")),
+        (SymbolDepth::L1, Some(_)) => Ok(without),
+        (SymbolDepth::Levels(levels), Some(book)) => {
+            without.push(format!("{book}:{levels}").parse()?);
+            Ok(without)
+        }
+        (SymbolDepth::L2, Some(book)) if !channels.iter().any(|channel| is_book(&channel)) => {
+            without.push(book.parse()?);
+            Ok(without)
+        }
+        _ => Ok(channels.to_vec()),
     }
 }
 
@@ -263,6 +306,63 @@ mod tests {
         assert_eq!(names(&["C*"], &none), [""; 0]);
         assert_eq!(names(&[], &none), [""; 0]);
         assert!(listing().select(&[String::new()], &none, Timestamp::from_nanos(0)).is_err());
+    }
+
+    #[test]
+    fn symbols_have_as_much_of_the_book_as_is_said_of_them() {
+        let spec = |channels: &str, symbols: &str, feed: &str| {
+            let text = format!(
+                "{{ apiVersion: ssmd/v1, kind: Environment, metadata: {{ name: dev }}, spec: {{ feeds: {{ {feed}: {{
+                   channels: {channels}, symbols: {symbols} }} }} }} }}"
+            );
+            let environment = ssmd_core::environment::Environment::parse(
+                text.as_bytes(),
+                "test.yaml",
+                &crate::vocabulary(),
+            );
+            environment.unwrap_or_else(|problems| panic!("{problems}")).feeds.remove(0)
+        };
+        let wanted = |channels: &str, symbols: &str, feed: &str| {
+            let spec = spec(channels, symbols, feed);
+            let names: Vec<_> = spec.symbols.iter().map(|name| Symbol::new(name).unwrap()).collect();
+            let channels = Channels::new(&spec, "X", |_| Ok(About::Symbols))?;
+            Ok::<_, Error>(channels.wanted(&names).0.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let symbols =
+            "[A/USD, { name: B/USD, depth: l1 }, { name: C/USD, depth: 100 }, { name: D/USD, depth: l2 },
+                        { name: E/USD, internal: E }]";
+        assert_eq!(
+            wanted("[trade, \"book:25\"]", symbols, "kraken").unwrap(),
+            [
+                "book:25 A/USD",
+                "book:25 D/USD",
+                "book:25 E/USD",
+                "book:100 C/USD",
+                "trade A/USD",
+                "trade B/USD",
+                "trade C/USD",
+                "trade D/USD",
+                "trade E/USD"
+            ]
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+        );
+        assert_eq!(
+            wanted("[trade]", "[{ name: PF_X, depth: l2 }, PF_Y]", "kraken-futures").unwrap(),
+            ["book PF_X", "trade PF_X", "trade PF_Y"]
+        );
+        assert_eq!(
+            wanted("[trade, orderbook_delta]", "[{ name: K, depth: l1 }]", "kalshi").unwrap(),
+            ["trade K"]
+        );
+        let refused = |channels: &str, feed: &str| {
+            wanted(channels, "[{ name: X, depth: l1 }]", feed).unwrap_err().report()
+        };
+        assert!(refused("[book]", "kraken").contains("leaves nothing"));
+        assert!(refused("[market]", "polymarket").contains("cannot be had"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ const WORDS: FeedWords = FeedWords {
         default_option: None,
         summary: "for tests",
     }],
+    book: None,
     depths: &[],
     keys: &["secret"],
     starter: Starter { channels: &["trade"], symbols: &["A"], depth: None },

@@ -14,7 +14,7 @@ mod running;
 
 pub use books::{Books, FeedShow};
 pub use environment::*;
-pub use running::{EnvApply, EnvHistory, Running};
+pub use running::{Deploy, EnvApply, EnvHistory, Running, Versions};
 
 /// Stupid simple market data: records exchange feeds, archives them, proves what it has, and replays it.
 ///
@@ -63,8 +63,9 @@ Examples:
 built yet, which nothing starts with.";
 
 const TAIL: &str = "\
-A record's subject is ENVIRONMENT.FEED.record.TYPE.SYMBOL. In a filter `*`
-stands for one part and `>` for all that follow; `/` in a symbol is ~2F.
+A record's subject is ENVIRONMENT.FEED.record.TYPE.SYMBOL, of a feed with a
+category ENVIRONMENT.FEED.CATEGORY.record.TYPE.SYMBOL. In a filter `*` stands
+for one part and `>` for all that follow; `/` in a symbol is ~2F.
 
 Examples:
   ssmd tail                                  everything
@@ -347,7 +348,7 @@ pub struct Tail {
     /// The folder it was started with.
     #[arg(long, value_name = "DIR", default_value = "./ssmd-data", env = "SSMD_DATA")]
     pub data: PathBuf,
-    /// Only records whose subject matches: ENV.FEED.record.TYPE.SYMBOL, `*` for one part, `>` for the rest.
+    /// Only records whose subject matches: ENV.FEED[.CATEGORY].record.TYPE.SYMBOL, `*` for one part, `>` for the rest.
     #[arg(default_value = ">")]
     pub filter: String,
 }

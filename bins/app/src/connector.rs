@@ -130,7 +130,7 @@ impl Connector {
             resync: resync.clone(),
             publish: Some((
                 Arc::clone(&transport) as Arc<dyn Transport>,
-                messages(&self.environment, &spec.name, transport),
+                messages(&self.environment, spec, transport),
             )),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
@@ -272,7 +272,8 @@ impl Connector {
         found.map(|recording| recording.recorded.log.clone())
     }
 
-    /// Where records are told as they are decoded, on subjects `{environment}.{feed}.record.{type}.{symbol}`.
+    /// Where records are told as they are decoded, on subjects
+    /// `{environment}.{feed}[.{category}].record.{type}.{symbol}`.
     pub(crate) fn transport(&self) -> Arc<dyn Transport> {
         Arc::clone(&self.transport) as Arc<dyn Transport>
     }
@@ -435,21 +436,16 @@ impl Sampler {
 }
 
 /// Records as JSON lines, on a subject that says what they are; nothing while nobody listens.
-fn messages(environment: &EnvironmentName, feed: &FeedName, transport: Arc<MemoryTransport>) -> MakeMessages {
-    let (environment, feed) = (environment.clone(), feed.clone());
+fn messages(environment: &EnvironmentName, spec: &FeedSpec, transport: Arc<MemoryTransport>) -> MakeMessages {
+    let (environment, feed, category) = (environment.clone(), spec.name.clone(), spec.category.clone());
     Arc::new(move |record: &Record, out| {
         if transport.listeners() == 0 {
             return;
         }
         let symbol = record.header.symbol.as_ref().map_or_else(|| "_".to_owned(), Symbol::token);
-        let tokens = [
-            environment.as_str(),
-            feed.as_str(),
-            "record",
-            record.body.record_type().word(),
-            symbol.as_str(),
-        ];
-        match Subject::new(tokens) {
+        let tail = ["record", record.body.record_type().word(), symbol.as_str()];
+        let head = [environment.as_str(), feed.as_str()];
+        match Subject::new(head.into_iter().chain(category.as_deref()).chain(tail)) {
             Ok(subject) => {
                 let mut payload = Vec::with_capacity(256);
                 ssmd_core::codec::json::encode(record, &feed, &mut payload);

@@ -17,6 +17,9 @@ use crate::reload::Order;
 /// and network folders alike, and two of them that agree say that whoever writes has finished.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// So many looks in a row agree before a file that is not there counts as gone: an editor may be between two steps.
+const GONE_AFTER: u32 = 20;
+
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
@@ -28,7 +31,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// `None` while there is no file: an editor may be between two steps.
+    /// `None` while there is no file.
     fn look(path: &Path) -> Option<Self> {
         let meta = std::fs::metadata(path).ok()?;
         Some(Self::of(&meta))
@@ -56,10 +59,12 @@ pub(crate) async fn watch(
 ) -> Result<()> {
     let look = |paths: &[PathBuf]| paths.iter().map(|path| Seen::look(path)).collect::<Vec<_>>();
     let mut paths = documents(&path).unwrap_or_else(|| vec![path.clone()]);
-    let (mut known, mut before) = (Vec::new(), Vec::new());
+    let (mut known, mut before, mut agree) = (Vec::new(), Vec::new(), 0);
     loop {
         let now = look(&paths);
-        if now.iter().all(Option::is_some) && now != known && now == before {
+        agree = if now == before { agree + 1 } else { 0 };
+        let enough = if now.iter().all(Option::is_some) { 1 } else { GONE_AFTER };
+        if now != known && agree >= enough {
             // It may extend others from now on. Those that one extended which is wrong now may be what is wrong.
             paths = documents(&path).unwrap_or(paths);
             known = look(&paths);
@@ -149,6 +154,12 @@ mod tests {
         std::fs::write(folder.path().join("new"), "six").unwrap();
         std::fs::rename(folder.path().join("new"), &path).unwrap();
         assert_eq!((look().await, look().await, look().await), (2, 3, 3));
+        // It is gone, and stays so: that is told, once.
+        std::fs::remove_file(&path).unwrap();
+        for _ in 0..GONE_AFTER {
+            assert_eq!(look().await, 3);
+        }
+        assert_eq!((look().await, look().await), (4, 4));
         stop.cancel();
         tasks.wait().await.unwrap();
     }

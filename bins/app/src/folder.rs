@@ -26,6 +26,11 @@ impl Folder {
         Ok(Self(path.to_owned()))
     }
 
+    /// A folder of another machine: nothing is made.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
     /// The folder itself.
     pub(crate) fn path(&self) -> &Path {
         &self.0

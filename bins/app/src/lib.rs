@@ -15,6 +15,7 @@ mod commands;
 mod connector;
 mod control;
 mod daemon;
+pub mod deploy;
 mod document;
 mod environment;
 mod folder;

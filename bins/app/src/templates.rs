@@ -30,6 +30,16 @@ pub(crate) const TEMPLATES: &[Template] = &[
         text: include_str!("templates/kraken-futures.yaml"),
     },
     Template {
+        name: "kalshi",
+        summary: "Kalshi, every key that it takes; it wants an account",
+        text: include_str!("templates/kalshi.yaml"),
+    },
+    Template {
+        name: "polymarket",
+        summary: "Polymarket, every key that it takes",
+        text: include_str!("templates/polymarket.yaml"),
+    },
+    Template {
         name: "full",
         summary: "every venue that needs no account, with comments",
         text: include_str!("templates/full.yaml"),
@@ -65,6 +75,21 @@ mod tests {
             let environment = Environment::parse(renamed.as_bytes(), name, &words).unwrap();
             assert_eq!(environment.name.as_str(), "other");
             assert_eq!(renamed.lines().count(), text.lines().count());
+        }
+    }
+
+    #[test]
+    fn every_venue_has_a_template_and_all_of_them_can_be_started() {
+        let words = ssmd_feeds::vocabulary();
+        for venue in words.feeds.iter().map(|feed| feed.name) {
+            let template = template(venue).unwrap_or_else(|| panic!("no template {venue}"));
+            let checked = Environment::check(template.text.as_bytes(), venue, &words).unwrap();
+            let environment = checked.to_start().unwrap_or_else(|later| panic!("{later}"));
+            assert!(environment.enabled().all(|feed| feed.name.as_str() == venue), "{venue}");
+        }
+        for Template { name, text, .. } in TEMPLATES {
+            let checked = Environment::check(text.as_bytes(), name, &words).unwrap();
+            assert_eq!(checked.later.count(), 0, "{name}: {}", checked.later);
         }
     }
 

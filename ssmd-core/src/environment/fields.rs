@@ -170,9 +170,9 @@ pub const FIELDS: &[Field] = &[
         "25",
         "Levels a side of books, where a channel does not say. One of the depths that the venue has.",
     ),
-    field(FEED, "category", Type::Name).or("none").later().says(
+    field(FEED, "category", Type::Name).or("none").says(
         "crypto",
-        "A part of every subject behind the feed's name. A lower-case letter, then lower-case letters, digits and hyphens.",
+        "A part of every subject behind the feed's name: `prod.kalshi.crypto.record.trade.KXBTC15M-…`. A lower-case letter, then lower-case letters, digits and hyphens.",
     ),
     field(FEED, "shards", Type::AnyOf(&[Type::Whole(1, SHARDS_MAX), Type::ListOf(&Type::Section(SHARD))]))
         .or("as many as the venue's limits ask for")
@@ -202,10 +202,9 @@ pub const FIELDS: &[Field] = &[
     field(SYMBOL, "internal", Type::Id).or("none").says("BTCUSD", "Our own name for it. Each stands once."),
     field(SYMBOL, "depth", Type::AnyOf(&[Type::Word(&["l1", "l2"]), Type::Whole(1, 100_000)]))
         .or("as the feed's channels say")
-        .later()
         .says(
             "l2",
-            "`l1`: best prices, no book. `l2`: the book. A number: the book with so many levels, one of the depths that the venue has.",
+            "`l1`: the feed's channels without the book. `l2`: with the book, also where no channel says so. A number: the book with so many levels, one of the depths that the venue has.",
         ),
     field(SYMBOLS, "sync", Type::Truth).or("`true`").says(
         "true",

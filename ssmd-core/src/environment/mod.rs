@@ -43,7 +43,7 @@ use std::time::Duration;
 pub use codes::{CODES, Code, Explanation};
 pub use compare::{Change, compare};
 pub use declared::{Declared, DeclaredValue, Setting, SourceLine};
-pub use edit::{Edit, Step, Value, document_name, edit};
+pub use edit::{Edit, Step, Value, document_name, edit, lines, read as read_yaml};
 pub use extend::{Document, EXTENDS_MAX, Find, Resolved};
 pub use fields::{FIELDS, LATER, Later};
 pub use json_schema::json_schema;

@@ -16,6 +16,8 @@ pub struct FeedWords {
     pub name: &'static str,
     /// The channels that can be subscribed to; `"*"` stands for all of them, without options.
     pub channels: &'static [ChannelWords],
+    /// The channel that tells books and nothing else; `None` where there is no such channel.
+    pub book: Option<&'static str>,
     /// The levels a side that a book may have, ascending; empty where books have no depth to choose.
     pub depths: &'static [u32],
     /// The venue's credentials, by name; empty where none are needed.

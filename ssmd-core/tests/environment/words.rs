@@ -18,6 +18,7 @@ const KRAKEN: FeedWords = FeedWords {
         channel("instrument", OptionWords::Nothing),
         channel("status", OptionWords::Nothing),
     ],
+    book: Some("book"),
     depths: &[10, 25, 100, 500, 1000],
     keys: &[],
     starter: Starter {
@@ -34,6 +35,7 @@ const KALSHI: FeedWords = FeedWords {
         channel("trade", OptionWords::Nothing),
         channel("orderbook_delta", OptionWords::Nothing),
     ],
+    book: Some("orderbook_delta"),
     depths: &[],
     keys: &["api_key", "private_key"],
     starter: Starter { channels: &["trade"], symbols: &["*"], depth: None },

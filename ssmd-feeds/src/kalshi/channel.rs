@@ -7,6 +7,7 @@ use ssmd_core::{Channel, Error, ErrorKind, Result};
 pub const WORDS: FeedWords = FeedWords {
     name: "kalshi",
     channels: CHANNELS,
+    book: Some("orderbook_delta"),
     depths: &[],
     keys: &["key_id", "private_key"],
     starter: Starter {

@@ -10,6 +10,7 @@ use super::audit::{DEPTH_DEFAULT, DEPTHS};
 pub const WORDS: FeedWords = FeedWords {
     name: "kraken",
     channels: CHANNELS,
+    book: Some("book"),
     depths: &DEPTHS,
     keys: &[],
     starter: Starter {

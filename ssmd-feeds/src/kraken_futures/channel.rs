@@ -7,6 +7,7 @@ use ssmd_core::{Channel, Error, ErrorKind, Result};
 pub const WORDS: FeedWords = FeedWords {
     name: "kraken-futures",
     channels: CHANNELS,
+    book: Some("book"),
     depths: &[],
     keys: &[],
     starter: Starter {

@@ -9,6 +9,7 @@ use ssmd_core::{Channel, Error, ErrorKind, Result};
 pub const WORDS: FeedWords = FeedWords {
     name: "polymarket",
     channels: CHANNELS,
+    book: None,
     depths: &[],
     keys: &[],
     starter: Starter { channels: &["market"], symbols: &["bitcoin-above-*"], depth: None },

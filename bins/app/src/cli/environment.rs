@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use ssmd_core::Day;
+
 use super::running::{APPLY, HISTORY};
-use super::{Check, EnvApply, EnvHistory, FeedShow, Running};
+use super::{Check, EnvApply, EnvHistory, FeedShow, Running, Versions, day};
 
 const ENV: &str = "\
 A name means the document that calls itself so, in env.yaml or in
@@ -30,7 +32,8 @@ one extends, or `default`. Secrets are names, never what they hold.
 
 Examples:
   ssmd env show
-  ssmd env show prod --json";
+  ssmd env show prod --json
+  ssmd env show --as-of 2026-08-01    the last one that was in force on that day";
 
 const DIFF: &str = "\
 Compares what two environments mean: the order of lists, comments, quotes and
@@ -178,6 +181,12 @@ pub struct Show {
     /// The same, as other commands spell it.
     #[command(flatten)]
     pub which: Which,
+    /// The one that was in force on a UTC day, of those that were applied; with --json all that were.
+    #[arg(long, value_name = "DAY", value_parser = day)]
+    pub as_of: Option<Day>,
+    /// With --as-of: where the versions are.
+    #[command(flatten)]
+    pub versions: Versions,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -11,7 +11,7 @@ use ssmd_storage::environments::{History, Recorded};
 
 use super::{archive, status};
 use crate::change::{Change, Difference};
-use crate::cli::{EnvApply, EnvHistory, Running, StoreArgs};
+use crate::cli::{EnvApply, EnvHistory, Running, StoreArgs, Versions};
 use crate::control::{self, ANSWER_WITHIN, ROLES, Request};
 use crate::environment;
 use crate::exit::Exit;
@@ -240,7 +240,7 @@ fn print_compared(compared: &Compared<'_>, declared: bool, out: &mut Out) -> Res
 
 /// Prints the versions that were applied, or the document that held.
 pub(super) async fn history(args: &EnvHistory) -> Outcome {
-    let history = History::load(&*versions(args)?).await?;
+    let history = History::load(&*versions(&args.versions)?).await?;
     let mut out = Out::new();
     if let Some(moment) = args.as_of {
         let held = history.at(moment).ok_or_else(|| {
@@ -261,7 +261,7 @@ pub(super) async fn history(args: &EnvHistory) -> Outcome {
 }
 
 /// Where the versions are that are asked for.
-fn versions(args: &EnvHistory) -> Result<std::sync::Arc<dyn Store>, Stopped> {
+pub(super) fn versions(args: &Versions) -> Result<std::sync::Arc<dyn Store>, Stopped> {
     if let Some(store) = &args.store {
         return Ok(archive::store(&StoreArgs { store: store.clone() })?);
     }
@@ -274,7 +274,8 @@ fn versions(args: &EnvHistory) -> Result<std::sync::Arc<dyn Store>, Stopped> {
     Ok(std::sync::Arc::new(FileStore::open(&args.data)?))
 }
 
-fn row(recorded: &Recorded, history: &History) -> serde_json::Value {
+/// A version, for programs.
+pub(super) fn row(recorded: &Recorded, history: &History) -> serde_json::Value {
     let version = &recorded.version;
     serde_json::json!({
         "environment": version.environment,
@@ -288,9 +289,17 @@ fn row(recorded: &Recorded, history: &History) -> serde_json::Value {
     })
 }
 
+/// What a version declares, as a document.
+///
+/// # Errors
+/// `Corrupt` if it is none.
+pub(super) fn document(held: &Recorded) -> Result<serde_json::Value, Error> {
+    serde_json::from_str(&held.version.document)
+        .map_err(|cause| Error::new(ErrorKind::Corrupt, "read environment").because(cause))
+}
+
 fn print_document(held: &Recorded, history: &History, json: bool, out: &mut Out) -> Result<(), Stopped> {
-    let document: serde_json::Value = serde_json::from_str(&held.version.document)
-        .map_err(|cause| Error::new(ErrorKind::Corrupt, "read environment").because(cause))?;
+    let document = document(held)?;
     if json {
         let mut row = row(held, history);
         row["document"] = document;

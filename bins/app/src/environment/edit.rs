@@ -70,12 +70,14 @@ pub(crate) fn change(
         write::replace(&target, edited.as_bytes())?;
     }
     let file = path.display().to_string();
-    let diff = similar::TextDiff::from_lines(&text, &edited)
-        .unified_diff()
-        .context_radius(CONTEXT_LINES)
-        .header(&file, &file)
-        .to_string();
+    let diff = unified(&file, &text, &edited);
     Ok(Edited { file, before, after, diff, written: changed && write, said })
+}
+
+/// The changed lines of a file; empty if there are none.
+pub(super) fn unified(file: &str, old: &str, new: &str) -> String {
+    let diff = similar::TextDiff::from_lines(old, new);
+    diff.unified_diff().context_radius(CONTEXT_LINES).header(file, file).to_string()
 }
 
 /// Prints what an edit did.

@@ -13,7 +13,7 @@ use ssmd_core::{Error, ErrorKind};
 pub(crate) use context::{forget, remember};
 pub(crate) use edit::{Edited, Wish, change, print};
 pub(crate) use find::{FIRST, FOLDER, find, listed};
-pub(crate) use write::create;
+pub(crate) use write::{create, make};
 
 use crate::output::Stopped;
 

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use ssmd_core::{Error, ErrorKind, Result};
 
+use super::edit::unified;
+
 const OPERATION: &str = "write document";
 
 /// The steps of a write, each of which may be the last one that happens.
@@ -112,6 +114,45 @@ pub(crate) fn create(path: &Path, text: &str) -> Result<()> {
             .hint("edit it, or delete it first: nothing is overwritten"));
     }
     replace(&path, text.as_bytes())
+}
+
+/// What became of a file that is made anew each time.
+pub(crate) struct Made {
+    /// The changed lines as a unified diff; empty if there are none.
+    pub(crate) diff: String,
+    /// Whether it was written.
+    pub(crate) written: bool,
+}
+
+/// Makes a file say this, with the folder it is in; one that says so already is not touched.
+///
+/// # Errors
+/// `AlreadyExists` if what is there does not begin with `heading`: it is somebody else's. The operating system's.
+pub(crate) fn make(path: &Path, text: &str, heading: &str, write: bool) -> Result<Made> {
+    let shown = path.display().to_string();
+    let (path, folder) = target(path)?;
+    let old = match std::fs::read(&path) {
+        Ok(old) => String::from_utf8_lossy(&old).into_owned(),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(cause) => return Err(Error::io(OPERATION, cause).with("file", shown)),
+    };
+    if !old.is_empty() && !old.starts_with(heading) {
+        return Err(Error::new(ErrorKind::AlreadyExists, OPERATION)
+            .detail("this file is of something else")
+            .with("file", shown)
+            .hint(format!(
+                "delete it, or name another folder with --dir; it should begin with `{heading}`"
+            )));
+    }
+    let diff = unified(&shown, &old, text);
+    let written = write && old != text;
+    if written {
+        std::fs::create_dir_all(&folder)
+            .map_err(|cause| Error::io("create folder", cause).with("folder", folder.display()))?;
+        let _lock = lock(&folder)?;
+        replace(&path, text.as_bytes())?;
+    }
+    Ok(Made { diff, written })
 }
 
 fn replace_on(path: &Path, text: &[u8], disk: &mut dyn Disk) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Documents as an operator meets them: what is declared and not built yet, what only the world can say, what a
 //! code means.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::Path;
 
@@ -40,6 +41,47 @@ fn what_is_not_built_yet_is_checked_and_told_and_does_not_start() {
     assert_eq!(up.status.code(), Some(78), "{told}");
     assert!(told.contains("error[E0105]") && told.contains(":9:3"), "{told}");
     assert!(!Path::new(&data).exists(), "nothing was begun");
+}
+
+#[test]
+fn a_category_is_a_part_of_every_subject_of_its_feed() {
+    let folder = tempdir().unwrap();
+    let data = text_of(&folder.path().join("data"));
+    let file = document(folder.path(), "      symbols: [BTC/USD]\n      category: crypto\n");
+    let up = Running::start(&mut ssmd(&["up", "--sim", "-c", &file, "--data", &data]));
+    let tail = |filter: &str| Running::start(&mut ssmd(&["tail", filter, "--data", &data]));
+    let first = |tail: &mut Running| BufReader::new(tail.stdout()).lines().next().map(Result::unwrap);
+    let record = until("a record of the category", || first(&mut tail("test.kraken.crypto.record.trade.>")));
+    assert!(record.contains("BTC/USD"), "{record}");
+    // Both are there while records go on.
+    let mut without = tail("test.kraken.record.>");
+    until("more records", || first(&mut tail("*.*.crypto.record.*.BTC~2FUSD")));
+    up.signal("TERM");
+    assert!(up.end().0.success());
+    assert_eq!(first(&mut without), None);
+}
+
+#[test]
+fn each_symbol_has_as_much_of_its_book_as_is_declared() {
+    let folder = tempdir().unwrap();
+    let data = text_of(&folder.path().join("data"));
+    let file = document(
+        folder.path(),
+        "      channels: [trade, book]\n      depth: 10\n      symbols:\n        - BTC/USD\n        \
+         - { name: ETH/USD, depth: 25 }\n        - { name: SOL/USD, depth: l1 }\n",
+    );
+    output(0, &["up", "--sim", "--for", "3s", "-c", &file, "--data", &data]);
+    let store = format!("file:{data}/store");
+    let sent = output(0, &["cat", "--store", &store, "--sent"]);
+    let asked = |depth: &str, symbol: &str| {
+        sent.lines().any(|line| line.contains(&format!("\"depth\":{depth}")) && line.contains(symbol))
+    };
+    assert!(asked("10", "BTC/USD") && asked("25", "ETH/USD"), "{sent}");
+    assert!(!asked("25", "BTC/USD") && !asked("10", "ETH/USD"), "{sent}");
+    assert!(sent.contains("SOL/USD") && !asked("", "SOL/USD"), "{sent}");
+    let report = json(&["verify", "--store", &store, "--json"]);
+    assert!(report["books_verified"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!((&report["books_failed"], &report["errors"]), (&0.into(), &0.into()), "{report}");
 }
 
 #[test]

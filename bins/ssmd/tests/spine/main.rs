@@ -6,6 +6,7 @@ mod books;
 mod cli;
 mod connects;
 mod dialers;
+mod deploy;
 mod environment;
 mod environments;
 mod metrics;

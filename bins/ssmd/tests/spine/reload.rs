@@ -296,6 +296,58 @@ fn a_bad_edit_changes_nothing_and_says_so() {
 }
 
 #[test]
+fn what_a_document_extends_is_followed_too() {
+    let world = World::new();
+    let base = world.folder.path().join("base.yaml");
+    let parent = |symbols: &str, more: &str| {
+        let port = world.ports[0];
+        let text = format!(
+            "apiVersion: ssmd/v1\nkind: Environment\nmetadata: {{ name: base }}\nspec:\n  feeds:\n    kraken:\n      \
+             url: \"ws://127.0.0.1:{port}\"\n      channels: [book, trade]\n      symbols: {symbols}\n{more}"
+        );
+        let new = world.folder.path().join(".base.yaml.swp");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, &base).unwrap();
+    };
+    parent("[BTC/USD]", "");
+    world.write("apiVersion: ssmd/v1\nkind: Environment\nextends: base\nmetadata: { name: dev }\n");
+    let up = world.start("ssmd", &[]);
+    world.until_subscribed("up", "kraken", 2);
+    parent("[BTC/USD, ETH/USD]", "");
+    world.until_subscribed("up", "kraken", 4);
+    let before = world.until("up", "a second version", |status| {
+        status["environment_version"]["how"] == "file" && status["healthy"] == true
+    })["environment_version"]
+        .clone();
+    // What is wrong stands in the parent, and is told with its name, line and code.
+    for (symbols, more, why) in [
+        ("[BTC/USD, \" X\"]", "", "base.yaml:9:"),
+        ("[BTC/USD]", "  journl: local\n", "error[E0101]"),
+        ("[BTC/USD]", "  store: file:./elsewhere\n", "`spec.store` cannot change while it runs"),
+    ] {
+        parent(symbols, more);
+        let status = world.until("up", why, |status| {
+            status["document_refused"].as_str().is_some_and(|words| words.contains(why))
+        });
+        assert_eq!((&status["environment_version"], &status["healthy"]), (&before, &false.into()));
+        assert_eq!(feed_of(&status, "kraken")["subscriptions_wanted"], 4, "{status}");
+    }
+    std::fs::remove_file(&base).unwrap();
+    world.until("up", "the parent is missed", |status| {
+        status["document_refused"].as_str().is_some_and(|words| words.contains("E0020"))
+    });
+    parent("[ETH/USD]", "");
+    let status = world.until("up", "the parent is back", |status| {
+        status["healthy"] == true && feed_of(status, "kraken")["subscriptions_wanted"] == 2
+    });
+    assert_eq!(feed_of(&status, "kraken")["reconnects"], 0, "{status}");
+    let history = json(&["env", "history", "--data", &world.data, "--json"]);
+    assert_eq!(history.as_array().unwrap().len(), 3, "{history}");
+    end(up);
+    world.end();
+}
+
+#[test]
 fn a_second_recorder_that_is_refused_leaves_the_history_as_it_was() {
     let world = World::new();
     world.declare(&["BTC/USD"], &[], "");
@@ -399,11 +451,52 @@ fn without_watching_changes_wait_for_a_signal_or_for_env_apply() {
     let held = json(&["env", "history", "--data", data, "--as-of", &today, "--json"]);
     assert_eq!(held["document"]["spec"]["feeds"]["kraken"]["depth"], 25);
     output(1, &["env", "history", "--data", data, "--as-of", "2020-01-01"]);
+    shown_as_of(&["--data", data], &today);
+    shown_as_of(&["--store", &store], &today);
     let report = json(&["verify", "--store", &store, "--json"]);
     for (field, expected) in [("errors", 0), ("environments", 5), ("sessions", 2), ("gaps", 1)] {
         assert_eq!(report[field], expected, "{field} of {report}");
     }
     world.end();
+}
+
+/// The environment of a day: the last one that was in force, of all that were.
+fn shown_as_of(place: &[&str], today: &str) {
+    let show = |code, more: &[&str]| output(code, &[&["env", "show", "--as-of"], more, place].concat());
+    let all: Value = serde_json::from_str(&show(0, &[today, "--json"])).unwrap();
+    let mut without = all.clone();
+    without["versions"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .for_each(|version| version["document"] = Value::Null);
+    documented("The environment of a day", &without);
+    let versions = all["versions"].as_array().unwrap();
+    assert_eq!((versions.len(), &all["day"], &all["environment"]), (5, &today.into(), &"dev".into()));
+    for (version, next) in versions.iter().zip(&versions[1..]) {
+        assert_eq!(version["valid_to"], next["valid_from"], "{all}");
+    }
+    assert_eq!((&versions[4]["valid_to"], &versions[4]["how"]), (&Value::Null, &"apply".into()));
+    let said = show(0, &[today, "dev"]);
+    assert!(
+        said.starts_with(&format!("# 5 versions were in force on {today}; shown is the last\n")),
+        "{said}"
+    );
+    let row = |key: &str| {
+        let line = said.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{said}"));
+        line.split_whitespace().skip(1).collect::<Vec<_>>()
+    };
+    assert_eq!(row("spec.feeds.kraken.depth "), ["25", "declared"]);
+    assert_eq!(row("spec.feeds.kraken.symbols "), ["[SOL/USD]", "declared"]);
+    assert_eq!(row("spec.journal "), ["local", "default"]);
+    let refused = |more: &[&str]| {
+        let output = run(&[&["env", "show", "--as-of"], more, place].concat());
+        assert_eq!(output.status.code(), Some(1), "{more:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused(&["2020-01-01"]).contains("none was in force on this day"));
+    assert!(refused(&[today, "another"]).contains("none was ever applied"));
+    assert!(refused(&["2200-01-01"]).contains("this day has not begun"));
 }
 
 /// Killed at any moment of a change, the recorder has the old environment or the new one.

@@ -7,6 +7,7 @@
 //! Comments stay, except for those that stand in what is removed or replaced, and those behind it on its line.
 
 mod layout;
+mod lines;
 mod patch;
 mod render;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 mod value;
 
 use layout::{Node, Shape};
+pub use lines::lines;
 use patch::Patches;
 pub(super) use render::render;
 pub use value::Value;
@@ -88,8 +90,11 @@ pub fn document_name(text: &str) -> Option<String> {
     }
 }
 
-/// What a text says. For comparing two.
-fn read(text: &str) -> Result<Value> {
+/// What a YAML text of one document says, whatever it is about.
+///
+/// # Errors
+/// `Invalid` for a text that is no YAML, `Unsupported` for anchors, aliases and tags.
+pub fn read(text: &str) -> Result<Value> {
     layout::parse(text).map(|root| root.value())
 }
 

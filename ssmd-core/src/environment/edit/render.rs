@@ -49,7 +49,8 @@ pub(super) fn block(key: &str, value: &Value, indent: usize, step: usize, eol: &
     lines.iter().fold(format!("{key}:"), |text, line| format!("{text}{eol}{:inner$}{line}", ""))
 }
 
-fn scalar(text: &str, style: ScalarStyle) -> String {
+/// Text, without quotes where it needs none and `style` allows it.
+pub(super) fn scalar(text: &str, style: ScalarStyle) -> String {
     let printable = text.chars().all(|c| !is_escaped(c));
     match style {
         ScalarStyle::Plain if is_plain(text) => text.to_owned(),
@@ -74,9 +75,9 @@ fn double(text: &str) -> String {
 }
 
 /// What cannot stand in quotes as it is, or could not be seen there.
-fn is_escaped(c: char) -> bool {
+pub(super) fn is_escaped(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
 /// Whether text can stand without quotes wherever it is put, for this reader and for those of older YAML.

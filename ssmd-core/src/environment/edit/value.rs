@@ -28,7 +28,32 @@ impl From<bool> for Value {
     }
 }
 
+impl From<&serde_json::Value> for Value {
+    /// Keys come in the order of their bytes.
+    fn from(json: &serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::String(text) => Self::Text(text.clone()),
+            serde_json::Value::Array(items) => Self::List(items.iter().map(Self::from).collect()),
+            serde_json::Value::Object(entries) => {
+                let mut entries: Vec<_> =
+                    entries.iter().map(|(key, value)| (key.clone(), Self::from(value))).collect();
+                entries.sort_by(|a, b| a.0.cmp(&b.0));
+                Self::Map(entries)
+            }
+            word => Self::Word(word.to_string()),
+        }
+    }
+}
+
 impl Value {
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        match self {
+            Self::Map(entries) => entries.iter().find(|(found, _)| found == key).map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
     /// Makes the edit here.
     pub(super) fn change(&mut self, edit: &Edit) -> Result<()> {
         match edit {

@@ -1,5 +1,7 @@
 //! `ssmd env`: which environments there are, which one is used, and new ones.
 
+mod as_of;
+mod deploy;
 mod diff;
 mod promote;
 mod show;
@@ -26,10 +28,16 @@ pub(super) async fn run(command: &EnvCommand) -> Outcome {
         EnvCommand::List { json } => list(*json),
         EnvCommand::Use { environment, none } => choose(environment.as_deref(), *none),
         EnvCommand::Create(args) => create(args),
-        EnvCommand::Show(args) => show::run(args),
+        EnvCommand::Show(args) => match args.as_of {
+            Some(day) => as_of::run(args, day).await,
+            None => show::run(args),
+        },
         EnvCommand::Diff(args) => diff::run(args),
         EnvCommand::Promote(args) => promote::run(args),
-        EnvCommand::Apply(args) => declared::apply(args).await,
+        EnvCommand::Apply(args) => match args.deploy.out {
+            Some(form) => deploy::run(args, form),
+            None => declared::apply(args).await,
+        },
         EnvCommand::Status(args) => declared::status(args).await,
         EnvCommand::History(args) => declared::history(args).await,
     }
