@@ -260,6 +260,26 @@ pub mod note {
         /// Which of the feed's shards it carries, counted from 0; `None` in old logs and where there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub shard: Option<usize>,
+        /// Which of the sessions it is that hear the same; `None` where there is only one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub twin: Option<Twin>,
+    }
+
+    impl Open {
+        /// Which of the feed's sessions it is, all twins of all shards counted together.
+        pub fn place(&self) -> Option<usize> {
+            let shard = self.shard?;
+            Some(self.twin.map_or(shard, |twin| shard.saturating_mul(twin.of).saturating_add(twin.number)))
+        }
+    }
+
+    /// One of several sessions of a shard that hear the same.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Twin {
+        /// Which one, counted from 0.
+        pub number: usize,
+        /// How many there are.
+        pub of: usize,
     }
 
     /// A session ended.
@@ -304,7 +324,7 @@ pub mod note {
     /// The last frame that one shard of a feed received.
     #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
     pub struct LastHeard {
-        /// The shard, counted from 0.
+        /// The shard, counted from 0; sessions that hear the same count as shards of their own.
         pub shard: usize,
         /// The frame.
         #[serde(flatten)]

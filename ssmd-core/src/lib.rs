@@ -35,6 +35,7 @@ pub mod books;
 pub mod conformance;
 pub mod decoders;
 pub mod environment;
+pub mod merge;
 pub mod metrics;
 pub mod tasks;
 
@@ -52,6 +53,7 @@ pub use feed::{
 pub use frame::{Frame, FrameKind, SessionId};
 pub use gap::{Evidence, Gap, GapCause};
 pub use journal::{Bounds, Entries, Journal, Pending, Positions, Start};
+pub use merge::{BookIdentity, MergeRules, Merger, TradeIdentity};
 pub use metrics::Metrics;
 pub use name::{EnvironmentName, FeedName, Filter, Subject, Symbol};
 pub use record::{Body, Header, Record, RecordType};

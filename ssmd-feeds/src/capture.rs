@@ -32,11 +32,29 @@ pub(crate) use status::Link;
 pub use status::{CaptureFigures, CaptureStatus};
 use writer::Writer;
 
+/// Asks for a symbol's book anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resync {
+    /// Whose book.
+    pub symbol: Symbol,
+    /// On which session; `None` is every one that carries it.
+    pub session: Option<SessionId>,
+}
+
+impl From<Symbol> for Resync {
+    fn from(symbol: Symbol) -> Self {
+        Self { symbol, session: None }
+    }
+}
+
 /// What a capture needs.
 #[derive(Clone)]
 pub struct CaptureOptions {
     /// Where frames come from.
     pub feed: Arc<dyn Feed>,
+    /// The same feed once more for each further session that shall hear the same, perhaps at another address. Only
+    /// their sessions are used.
+    pub twins: Vec<Arc<dyn Feed>>,
     /// The same feed as it is declared anew while the capture runs: other symbols or channels, everything else as
     /// before. What it wants holds at once; sessions and what they carry already stay as they are.
     pub changes: Option<watch::Receiver<Arc<dyn Feed>>>,
@@ -82,6 +100,7 @@ impl CaptureOptions {
     ) -> Self {
         Self {
             feed,
+            twins: Vec::new(),
             changes: None,
             journal,
             origin,
@@ -135,7 +154,7 @@ impl Capture {
         Arc::clone(&self.status)
     }
 
-    /// Captures until `stop` or until the feed is complete. Each symbol from `resync` gets its book anew.
+    /// Captures until `stop` or until the feed is complete. Each book that `resync` names is asked for anew.
     ///
     /// On stop, sessions close in order, what they still heard is appended, and everything is durable when this
     /// returns.
@@ -146,7 +165,7 @@ impl Capture {
     pub async fn run(
         mut self,
         stop: CancellationToken,
-        mut resync: mpsc::Receiver<Symbol>,
+        mut resync: mpsc::Receiver<Resync>,
     ) -> Result<CaptureSummary> {
         let ids = Ids::starting_at(self.options.next_session);
         // A capture that fails stops all of its sessions, but not its parent.
@@ -221,7 +240,7 @@ impl Capture {
         let status = Arc::clone(&self.status);
         let mut shards = Shards::new(options.clone(), status, &events, budget, ids.clone());
         shards.want(wanted, tasks);
-        let heard = (shards.len(), heard);
+        let heard = (shards.sessions(), heard);
         let writer = Writer::new(options, Arc::clone(&self.status), heard, pendings, next);
         tasks.spawn("append", writer.run(told));
         tasks.spawn("durable", durable);
@@ -234,7 +253,7 @@ impl Capture {
         tasks: &mut Tasks,
         stop: &CancellationToken,
         shards: &mut Shards,
-        resync: &mut mpsc::Receiver<Symbol>,
+        resync: &mut mpsc::Receiver<Resync>,
     ) -> Result<()> {
         let late = async {
             stop.cancelled().await;
@@ -259,7 +278,7 @@ impl Capture {
                         first = first.and(Err(error));
                     }
                 },
-                Some(symbol) = resync.recv() => shards.resync(&symbol),
+                Some(asked) = resync.recv() => shards.resync(&asked),
                 changed = shards::changed(&mut changes) => asked = shards.change(changed),
                 answer = &mut asked => {
                     shards.take(&answer, tasks);

@@ -62,7 +62,7 @@ impl Lags {
     pub(crate) fn take(&mut self, entry: &Entry, outputs: &[Output]) {
         match entry.kind {
             EntryKind::Open => {
-                let shard = note::decode::<note::Open>(&entry.payload).ok().and_then(|open| open.shard);
+                let shard = note::decode::<note::Open>(&entry.payload).ok().and_then(|open| open.place());
                 let measured = Measured { shard: shard.unwrap_or(0), lags: Vec::new(), warned: false };
                 self.sessions.insert(entry.session, measured);
             }
@@ -129,7 +129,7 @@ mod tests {
         let payload = match kind {
             EntryKind::Open => {
                 let shard = Some(session as usize - 1);
-                note::encode(&note::Open { url: String::new(), wanted: Vec::new(), shard })
+                note::encode(&note::Open { url: String::new(), wanted: Vec::new(), shard, twin: None })
             }
             _ => bytes::Bytes::new(),
         };

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use ssmd_core::environment::{FeedSpec, Vocabulary};
-use ssmd_core::{Decode, Error, ErrorKind, Feed, FeedName, Result};
+use ssmd_core::{BookIdentity, Decode, Error, ErrorKind, Feed, FeedName, MergeRules, Result, TradeIdentity};
 
 pub mod sim;
 pub mod venue;
@@ -47,7 +47,7 @@ pub mod kraken;
 pub mod kraken_futures;
 pub mod polymarket;
 
-pub use capture::{Capture, CaptureFigures, CaptureOptions, CaptureStatus, CaptureSummary};
+pub use capture::{Capture, CaptureFigures, CaptureOptions, CaptureStatus, CaptureSummary, Resync};
 pub use dial::{Dial, Dialer, Received, Socket};
 pub use live::{Live, LiveOptions};
 pub use venue::{Handshake, Missing, OpenContext, Protocol, VenueInfo};
@@ -89,4 +89,15 @@ pub fn open(spec: &FeedSpec, context: &OpenContext) -> Result<Arc<dyn Feed>> {
 /// `NotFound` if no venue has that name.
 pub fn decoder(feed: &FeedName) -> Result<Arc<dyn Fn() -> Box<dyn Decode> + Send + Sync>> {
     Ok(Arc::new(venue(feed)?.decoder))
+}
+
+/// How connections that hear the same are merged; where no venue has that name, by what records say.
+pub fn merge_rules(feed: &FeedName) -> MergeRules {
+    const BY_CONTENT: MergeRules = MergeRules {
+        trades: TradeIdentity::Id,
+        trade_channel: "trade",
+        books: BookIdentity::Change,
+        book_channel: "book",
+    };
+    venue(feed).map_or(BY_CONTENT, |venue| venue.merge)
 }

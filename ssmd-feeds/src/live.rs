@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use ssmd_core::metrics::{self, Counter};
 use ssmd_core::{
-    Books, Clock, DecodeCounts, DecodeError, Decoders, Entries, Entry, ErrorKind, Feed, Journal, Message,
-    Metrics, Origin, Output, Record, RecordType, Result, SessionId, Start, Symbol, Transport,
+    Books, Clock, DecodeCounts, DecodeError, Decoders, Entries, Entry, ErrorKind, Feed, Journal, Merger,
+    Message, Metrics, Origin, Output, Record, RecordType, Result, SessionId, Start, Transport,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::capture::Resync;
 use crate::lag::{Lags, ReceiveLag};
 use crate::quiet::Quiet;
 
@@ -32,8 +33,8 @@ pub struct LiveOptions {
     pub start: Start,
     /// The sessions that can be asked to resync: those of this log, from this number on.
     pub live: (Origin, SessionId),
-    /// Where symbols go whose book must be asked for anew; see [`crate::Capture::run`].
-    pub resync: mpsc::Sender<Symbol>,
+    /// Where goes which book must be asked for anew, and on which session; see [`crate::Capture::run`].
+    pub resync: mpsc::Sender<Resync>,
     /// Where records go, and as what.
     pub publish: Option<(Arc<dyn Transport>, MakeMessages)>,
     /// The time.
@@ -51,6 +52,7 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 pub struct Live {
     options: LiveOptions,
     decoders: Decoders,
+    merger: Merger,
     counts: watch::Sender<DecodeCounts>,
     counters: Counters,
     quiet: Quiet,
@@ -69,6 +71,7 @@ impl Live {
     pub fn new(options: LiveOptions) -> Self {
         Self {
             decoders: Decoders::new(Arc::clone(&options.feed)),
+            merger: Merger::new(crate::merge_rules(options.feed.name())),
             counts: watch::Sender::new(DecodeCounts::default()),
             counters: Counters::new(&options.metrics, options.feed.name().as_str()),
             quiet: Quiet::default(),
@@ -182,6 +185,7 @@ impl Live {
         if entry.id.origin == origin {
             self.reached = entry.id.n;
         }
+        self.merger.take(entry, &mut self.outputs);
         let mut audits = Vec::new();
         self.quiet.entry(entry, &mut audits);
         let audits = audits.into_iter().map(Output::Record);
@@ -195,7 +199,10 @@ impl Live {
                     }
                 }
                 // When the channel is full, the book's next bad update asks again.
-                Output::Resync(symbol) if live => drop(self.options.resync.try_send(symbol)),
+                Output::Resync(symbol) if live => {
+                    let asked = Resync { symbol, session: Some(entry.session) };
+                    drop(self.options.resync.try_send(asked));
+                }
                 Output::Resync(_) => {}
             }
         }

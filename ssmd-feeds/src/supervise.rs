@@ -8,25 +8,30 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use ssmd_core::entry::note::Twin;
 use ssmd_core::{
     Clock, Error, ErrorKind, FeedName, Frame, FrameKind, Frames, GapCause, Metrics, Result, Session,
-    SessionId, Symbol, Wanted, metrics,
+    SessionId, Wanted, metrics,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::ConnectBudget;
-use crate::capture::{CaptureStatus, Link};
+use crate::capture::{CaptureStatus, Link, Resync};
 
 mod successor;
+mod twins;
 
 use successor::{Change, Line, Opening, Said, Successor};
+pub(crate) use twins::{Place, Turn, Twins};
 
 /// What a session tells the one who numbers entries.
 #[derive(Debug)]
 pub(crate) enum Told {
     Opened {
+        /// Twins count as shards of their own.
         shard: usize,
+        twin: Option<Twin>,
         session: SessionId,
         url: String,
         wanted: Vec<String>,
@@ -56,12 +61,15 @@ const DETAIL_CHARS_MAX: usize = 500;
 
 /// Keeps one session open.
 pub(crate) struct Supervisor {
+    /// Twins count as shards of their own.
     pub(crate) shard: usize,
+    /// Those that hear the same, if there are any.
+    pub(crate) twins: Option<Place>,
     pub(crate) feed: FeedName,
     pub(crate) session: Arc<dyn Session>,
     pub(crate) wanted: watch::Receiver<Arc<Wanted>>,
     pub(crate) events: mpsc::Sender<Told>,
-    pub(crate) resync: mpsc::Receiver<Symbol>,
+    pub(crate) resync: mpsc::Receiver<Resync>,
     pub(crate) budget: Arc<ConnectBudget>,
     pub(crate) ids: Ids,
     pub(crate) clock: Arc<dyn Clock>,
@@ -74,6 +82,8 @@ pub(crate) struct Supervisor {
     pub(crate) connections: u64,
     /// A number that was taken for a connection that has not opened.
     pub(crate) reserved: Option<SessionId>,
+    /// Held while a connection is replaced: twins take turns in that.
+    pub(crate) turn: Option<Turn>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -87,8 +97,9 @@ enum End {
 /// What woke a supervisor up.
 enum Event {
     Stop,
-    Resync(Symbol),
+    Resync(Resync),
     Said(Said),
+    Look,
     Successor(Change),
 }
 
@@ -169,7 +180,8 @@ impl Supervisor {
         self.reserved = None;
         let (tell, durable) = watch::channel(0);
         let (shard, url, wanted) = (self.shard, frames.url(), shown(&self.wanted.borrow()));
-        self.tell(Told::Opened { shard, session: id, url, wanted, tell }).await?;
+        let twin = self.twins.as_ref().map(Place::twin);
+        self.tell(Told::Opened { shard, twin, session: id, url, wanted, tell }).await?;
         let status = &self.status;
         status.sessions.fetch_add(1, Ordering::Relaxed);
         status.opened.fetch_add(1, Ordering::Relaxed);
@@ -181,7 +193,12 @@ impl Supervisor {
             self.metrics.counter(&metrics::RECONNECTS, &[self.feed.as_str()]).add(1);
         }
         self.connections += 1;
-        Some(Line { id, frames, durable, opened: self.clock.elapsed(), has_heard: false, held: None })
+        let opened = self.clock.elapsed();
+        if let (Some(twins), None) = (&self.twins, replaces) {
+            twins.opened();
+        }
+        let line = Line { id, frames, durable, opened, has_heard: false, answered: opened, held: None };
+        Some(line)
     }
 
     /// Tells that a connection has ended. Nothing is missing for that if another one carries the same.
@@ -207,13 +224,15 @@ impl Supervisor {
     async fn carry(&mut self, mut line: Line) -> Option<End> {
         let stop = self.stop.clone();
         let mut successor = self.later(&line);
+        let mut look = self.look();
         loop {
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => Event::Stop,
-                Some(symbol) = self.resync.recv() => Event::Resync(symbol),
+                Some(resync) = self.resync.recv() => Event::Resync(resync),
                 said = line.next() => Event::Said(said),
                 change = successor.changed() => Event::Successor(change),
+                () = &mut look => Event::Look,
             };
             let done = match event {
                 Event::Stop => {
@@ -225,14 +244,21 @@ impl Supervisor {
                     self.ended(line, &end, None).await?;
                     return Some(end);
                 }
-                Event::Resync(symbol) => {
+                Event::Resync(asked) => {
                     if let Successor::Open { line: other, .. } = &mut successor {
                         // Its own end tells what is wrong with it.
-                        let _ = resync(other.frames.as_mut(), &symbol).await;
+                        let _ = self.resync(other, &asked).await;
                     }
-                    resync(line.frames.as_mut(), &symbol).await.map_err(End::Failed)
+                    self.resync(&mut line, &asked).await.map_err(End::Failed)
                 }
-                Event::Said(said) => self.take(&mut line, said).await?,
+                Event::Said(said) => {
+                    self.answered(&line, &said);
+                    self.take(&mut line, said).await?
+                }
+                Event::Look => {
+                    look = self.look();
+                    self.compare(&line).map_err(End::Failed)
+                }
                 Event::Successor(change) => {
                     (line, successor) = self.succeed(line, successor, change).await?;
                     continue;
@@ -285,18 +311,24 @@ impl Supervisor {
         Some((line, End::Done(why)))
     }
 
+    /// Asks for a book anew, on the connection that is meant.
+    async fn resync(&self, line: &mut Line, asked: &Resync) -> Result<()> {
+        let Resync { symbol, session } = asked;
+        if session.is_some_and(|session| session != line.id) {
+            return Ok(());
+        }
+        line.answered = self.clock.elapsed();
+        match line.frames.resync(symbol).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                tracing::debug!(%symbol, "this feed cannot resync");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
     async fn tell(&self, told: Told) -> Option<()> {
         self.events.send(told).await.ok()
-    }
-}
-
-async fn resync(frames: &mut dyn Frames, symbol: &Symbol) -> Result<()> {
-    match frames.resync(symbol).await {
-        Err(error) if error.kind() == ErrorKind::Unsupported => {
-            tracing::debug!(%symbol, "this feed cannot resync");
-            Ok(())
-        }
-        done => done,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ssmd_core::environment::{FeedSpec, FeedWords};
-use ssmd_core::{Clock, Decode, Feed, FrameKind, Limits, Result, Symbol, Timestamp, Wanted};
+use ssmd_core::{Clock, Decode, Feed, FrameKind, Limits, MergeRules, Result, Symbol, Timestamp, Wanted};
 
 use crate::dial::Dial;
 use crate::listing::AskListing;
@@ -30,6 +30,8 @@ pub struct VenueInfo {
     pub open: fn(&FeedSpec, &OpenContext) -> Result<Arc<dyn Feed>>,
     /// Makes what asks the venue for all that it lists; checks the configuration, does no I/O itself.
     pub listing: fn(&FeedSpec, &OpenContext) -> Result<AskListing>,
+    /// How connections that hear the same are merged.
+    pub merge: MergeRules,
     /// Makes the decoder of one session, for recordings too.
     pub decoder: fn() -> Box<dyn Decode>,
 }

@@ -306,7 +306,7 @@ async fn sessions_live_and_die_apart_and_a_resync_reaches_the_one_it_concerns() 
     let second = two.hear().await.unwrap();
     let (mut a, mut b) = if first == "+trade A" { (one, two) } else { (two, one) };
     assert_ne!(first, second);
-    running.resync.send(Symbol::new("B").unwrap()).await.unwrap();
+    running.resync.send(Symbol::new("B").unwrap().into()).await.unwrap();
     assert_eq!(b.hear().await.as_deref(), Some("again B"));
     a.say("a1").await;
     b.say("b1").await;

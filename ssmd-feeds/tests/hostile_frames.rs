@@ -149,7 +149,7 @@ fn live(
     feed: &Arc<dyn Feed>,
     journal: &Arc<ToyJournal>,
     metrics: &Metrics,
-    resync: mpsc::Sender<ssmd_core::Symbol>,
+    resync: mpsc::Sender<ssmd_feeds::Resync>,
 ) -> Live {
     Live::new(LiveOptions {
         feed: Arc::clone(feed),

@@ -1,12 +1,13 @@
 //! The gap ledger: every known hole of a feed, each once, with its cause, its bounds and its evidence.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 use ssmd_core::entry::note;
 use ssmd_core::{
-    Body, Day, Decoders, Entry, EntryKind, ErrorKind, Evidence, FeedName, Gap, GapCause, Origin, Output,
-    Result, SessionId, Timestamp,
+    Body, Day, Decoders, Entry, EntryKind, ErrorKind, Evidence, FeedName, Gap, GapCause, MergeRules, Merger,
+    Origin, Output, Result, SessionId, Timestamp,
 };
 
 use crate::chain::Chain;
@@ -57,20 +58,59 @@ pub async fn ledger(
     (first, last): (Day, Day),
     decoder: Option<MakeDecoder>,
 ) -> Result<Vec<LedgerGap>> {
+    collect(archive, feed, (first, last), &|| Decoding {
+        decoders: decoder.clone().map(decoders),
+        merger: None,
+    })
+    .await
+}
+
+/// The same where several connections heard the same: without the holes of one that another covers, and what none of
+/// them has once.
+///
+/// # Errors
+/// As for [`ledger`].
+pub async fn merged_ledger(
+    archive: &Archive,
+    feed: &FeedName,
+    days: (Day, Day),
+    (decoder, rules): (MakeDecoder, MergeRules),
+) -> Result<Vec<LedgerGap>> {
+    let make =
+        || Decoding { decoders: Some(decoders(Arc::clone(&decoder))), merger: Some(Merger::new(rules)) };
+    collect(archive, feed, days, &make).await
+}
+
+/// What a chain of objects is decoded with; nothing, if only what capture wrote down is asked for.
+struct Decoding {
+    decoders: Option<Decoders>,
+    merger: Option<Merger>,
+}
+
+fn decoders(make: MakeDecoder) -> Decoders {
+    Decoders::with(move || make())
+}
+
+async fn collect(
+    archive: &Archive,
+    feed: &FeedName,
+    (first, last): (Day, Day),
+    decoding: &(dyn Fn() -> Decoding + Sync),
+) -> Result<Vec<LedgerGap>> {
     let mut gaps = Vec::new();
     for chain in archive.of(feed) {
         lost(chain, first, last, &mut gaps);
         let wanted: BTreeSet<u64> =
             chain.objects.values().filter(|o| (first..=last).contains(&o.day)).map(|o| o.first).collect();
-        let objects = match decoder {
+        let mut decoding = decoding();
+        let objects = match decoding.decoders {
             Some(_) => chain.with_beginnings(|object| wanted.contains(&object.first)),
             None => chain.objects.values().filter(|object| wanted.contains(&object.first)).cloned().collect(),
         };
-        let mut decoders = decoder.clone().map(|make| Decoders::with(move || make()));
         for object in objects {
             let counts = wanted.contains(&object.first);
             let mut found = Vec::new();
-            let read = read(archive, chain.origin, &object, &mut decoders, &mut found).await;
+            let read = read(archive, chain.origin, &object, &mut decoding, &mut found).await;
             match read {
                 Ok(()) if counts => gaps.append(&mut found),
                 Ok(()) => {}
@@ -102,20 +142,23 @@ async fn read(
     archive: &Archive,
     origin: Origin,
     object: &Object,
-    decoders: &mut Option<Decoders>,
+    decoding: &mut Decoding,
     found: &mut Vec<LedgerGap>,
 ) -> Result<()> {
     let mut reader = archive.read(vec![(origin, object.clone())]);
     let mut outputs = Vec::new();
     while let Some(batch) = reader.next_batch().await? {
         for entry in &batch {
-            let Some(decoders) = decoders else {
+            let Some(decoders) = &mut decoding.decoders else {
                 found.extend(recorded(entry));
                 continue;
             };
             outputs.clear();
             // What does not decode is counted by the verification; it is no gap.
             let _ = decoders.push(entry, &mut outputs);
+            if let Some(merger) = &mut decoding.merger {
+                merger.take(entry, &mut outputs);
+            }
             found.extend(outputs.drain(..).filter_map(|output| decoded(entry, output)));
         }
     }

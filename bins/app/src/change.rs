@@ -127,6 +127,7 @@ impl Difference {
             name,
             enabled: _,
             url,
+            twin_url,
             rest,
             channels,
             symbols,
@@ -147,6 +148,7 @@ impl Difference {
         };
         let reopens = [
             ("url", before.url != *url),
+            ("twin_url", before.twin_url != *twin_url),
             ("rest", before.rest != *rest),
             ("depth", before.depth != *depth || symbols.iter().any(deep)),
             ("sync", before.sync != *sync),

@@ -407,6 +407,9 @@ pub struct Gaps {
     /// Where to look.
     #[command(flatten)]
     pub part: Part,
+    /// Of connections that hear the same, only the holes that none of the others covers.
+    #[arg(long)]
+    pub merged: bool,
     /// Print one JSON array.
     #[arg(long)]
     pub json: bool,

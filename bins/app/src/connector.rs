@@ -14,7 +14,7 @@ use ssmd_core::{
 use ssmd_feeds::capture::{Capture, CaptureOptions, CaptureStatus};
 use ssmd_feeds::lag::ReceiveLag;
 use ssmd_feeds::live::{Live, LiveOptions, MakeMessages};
-use ssmd_feeds::{Dial, Dialer, OpenContext, Subscriptions};
+use ssmd_feeds::{Dial, Dialer, OpenContext, Resync, Subscriptions};
 use ssmd_transport::log::{self, Log};
 use ssmd_transport::memory::MemoryTransport;
 use tokio::sync::{mpsc, watch};
@@ -60,7 +60,7 @@ pub(crate) struct Recorded {
     counts: watch::Receiver<DecodeCounts>,
     books: Arc<Mutex<Books>>,
     receive_lag: ReceiveLag,
-    resync: mpsc::Sender<Symbol>,
+    resync: mpsc::Sender<Resync>,
     lag: Gauge,
     missing: Gauge,
     sampled: Arc<Sampled>,
@@ -113,12 +113,13 @@ impl Connector {
     pub(crate) async fn add(&mut self, spec: &FeedSpec) -> Result<()> {
         let context = self.context(spec)?;
         let feed = ssmd_feeds::open(spec, &context)?;
+        let twins = twins(spec, &context)?;
         let (declare, changes) = watch::channel(Arc::clone(&feed));
         let options = log::Options::default();
         let directory = self.folder.log(&spec.name);
         let log = Log::open(&directory, &spec.name, options, Arc::clone(&self.clock)).await?;
         let journal: Arc<dyn Journal> = Arc::new(log.clone());
-        let capture = self.capture(spec, &feed, changes, &log, &context.subscriptions);
+        let capture = self.capture(spec, (&feed, twins), changes, &log, &context.subscriptions);
         let (resync, resyncs) = mpsc::channel(RESYNCS_MAX);
         let position = log.position();
         let transport = Arc::clone(&self.transport);
@@ -161,7 +162,7 @@ impl Connector {
     fn capture(
         &self,
         spec: &FeedSpec,
-        feed: &Arc<dyn Feed>,
+        (feed, twins): (&Arc<dyn Feed>, Vec<Arc<dyn Feed>>),
         changes: watch::Receiver<Arc<dyn Feed>>,
         log: &Log,
         subscriptions: &Subscriptions,
@@ -176,6 +177,7 @@ impl Connector {
         let (clock, journal) = (Arc::clone(&self.clock), Arc::new(log.clone()));
         let defaults = CaptureOptions::new(Arc::clone(feed), journal, log.origin(), clock);
         Capture::new(CaptureOptions {
+            twins,
             changes: Some(changes),
             next: position.next,
             next_session: SessionId(position.next_session),
@@ -353,7 +355,7 @@ impl Recorded {
     /// # Errors
     /// `Full` if too many are waiting already.
     pub(crate) fn resync(&self, symbol: Symbol) -> Result<()> {
-        self.resync.try_send(symbol).map_err(|_| Error::new(ErrorKind::Full, "ask for resync"))
+        self.resync.try_send(symbol.into()).map_err(|_| Error::new(ErrorKind::Full, "ask for resync"))
     }
 
     /// The audit of its books.
@@ -391,6 +393,13 @@ impl Recorded {
             ..FeedStatus::default()
         }
     }
+}
+
+/// The same feed for each further session that hears the same.
+fn twins(spec: &FeedSpec, context: &OpenContext) -> Result<Vec<Arc<dyn Feed>>> {
+    let other = FeedSpec { url: spec.twin_url.clone().or_else(|| spec.url.clone()), ..spec.clone() };
+    let of = |number| ssmd_feeds::open(if number % 2 == 1 { &other } else { spec }, context);
+    (1..spec.redundancy).map(of).collect()
 }
 
 /// What looks at a feed each second: how fast frames come, and how large its log is.

@@ -139,6 +139,7 @@ fn feed(spec: &FeedSpec) -> Value {
         .with("channels", channels)
         .with("symbols", symbols(&spec.symbols, Some(&spec.details), &spec.filters, spec.sync))
         .with("url", spec.url.clone())
+        .with("twin_url", spec.twin_url.clone())
         .with("rest", spec.rest.clone())
         .with("depth", spec.depth)
         .with("category", spec.category.clone())

@@ -39,11 +39,13 @@ pub(super) fn read(
         section.address(key, local, log)
     };
     let (url, rest) = (address("url", "ws"), address("rest", "http"));
+    let twin_url = address("twin_url", "ws");
     let SymbolsSpec { names, details, sync, filters } = match section.get("symbols") {
         Some((key, node)) => symbols::read(node, key.span, &section.path("symbols"), feed, log),
         None => SymbolsSpec::default(),
     };
     let redundancy = section.whole("redundancy", log).unwrap_or(1);
+    section.require("twin_url", "redundancy", log);
     let keys = section.value(KEYS).map(|node| keys(node, feed, &section.path(KEYS), secrets, log));
     let shards = shards(&section, feed, log);
     let feed = feed?;
@@ -57,6 +59,7 @@ pub(super) fn read(
     Some(FeedSpec {
         enabled: section.truth("enabled", log).unwrap_or(true),
         url,
+        twin_url,
         rest,
         channels,
         symbols: names,

@@ -181,9 +181,13 @@ pub const FIELDS: &[Field] = &[
             "4",
             "How many sessions share the symbols; or a list that says which share has which symbols and category.",
         ),
-    field(FEED, "redundancy", Type::Whole(1, 4)).or("`1`").later().says(
+    field(FEED, "redundancy", Type::Whole(1, 4)).or("`1`").says(
         "2",
-        "How many sessions hear the same; each is archived.",
+        "How many sessions hear the same, for each share of the symbols. Each is archived; live records are [merged](reliability.md#two-connections).",
+    ),
+    field(FEED, "twin_url", Type::Address(&["wss", "ws"])).or("none").says(
+        "wss://ws.kraken.com/v2",
+        "With `redundancy`: the WebSocket address of every second of the sessions that hear the same. Without it: `url`.",
     ),
     field(FEED, "dialer", Type::Word(&["rust", "echidna", "echidna-native"])).or("`rust`").says(
         "rust",

@@ -124,6 +124,8 @@ pub struct FeedSpec {
     pub enabled: bool,
     /// The WebSocket address.
     pub url: Option<String>,
+    /// The WebSocket address of every second of the sessions that hear the same.
+    pub twin_url: Option<String>,
     /// The REST address.
     pub rest: Option<String>,
     /// What to subscribe to. `*` is expanded already.
@@ -159,6 +161,7 @@ impl FeedSpec {
             name,
             enabled: true,
             url: None,
+            twin_url: None,
             rest: None,
             channels: Vec::new(),
             symbols: Vec::new(),

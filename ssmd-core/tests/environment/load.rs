@@ -158,7 +158,7 @@ fn what_is_not_built_yet_is_read_and_does_not_start() {
     assert_eq!(checked.environment.feeds[0].redundancy, 2);
     let problems = checked.to_start().unwrap_err();
     assert!(problems.problems.iter().all(|problem| problem.code == Code::NotBuiltYet));
-    assert_eq!(problems.count(), 2, "{problems}");
+    assert_eq!(problems.count(), 1, "{problems}");
     let plain = feed("kraken: { enabled: false, symbols: [{ name: BTC/USD, internal: BTCUSD }] }");
     assert!(Environment::check(plain.as_bytes(), "env.yaml", &WORDS).unwrap().to_start().is_ok());
 }

@@ -99,8 +99,9 @@ impl Tail {
                 self.last.insert(entry.session, last);
             }
             EntryKind::Open => {
-                if let Ok(note::Open { shard: Some(shard), .. }) = note::decode(&entry.payload) {
-                    self.opened.insert(entry.session, shard);
+                let open = note::decode::<note::Open>(&entry.payload);
+                if let Some(place) = open.ok().and_then(|open| open.place()) {
+                    self.opened.insert(entry.session, place);
                 }
             }
             EntryKind::Gap => {

@@ -1,18 +1,19 @@
 //! The sessions of one capture: what each shall carry, kept up to date as the universe changes.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use ssmd_core::{BoxFuture, Feed, Limits, Symbol, Tasks, Topic, Wanted, metrics};
+use ssmd_core::{BoxFuture, Feed, Limits, Tasks, Topic, Wanted, metrics};
 use tokio::sync::{mpsc, watch};
 
-use super::{CaptureOptions, CaptureStatus};
+use super::{CaptureOptions, CaptureStatus, Resync};
 use crate::budget::ConnectBudget;
-use crate::supervise::{Backoff, Ids, Supervisor, Told};
+use crate::supervise::{Backoff, Ids, Place, Supervisor, Told, Twins};
 
 /// Resyncs on their way to one session; more than that are dropped, and asked for again by the next bad update.
 const RESYNCS_MAX: usize = 1024;
@@ -48,10 +49,10 @@ pub(super) enum Answer {
     Declared(Wanted),
 }
 
-/// One session's ends of its channels.
+/// The ends of the channels of one session, or of several that hear the same.
 struct Shard {
     wanted: watch::Sender<Arc<Wanted>>,
-    resync: mpsc::Sender<Symbol>,
+    resyncs: Vec<mpsc::Sender<Resync>>,
 }
 
 impl Shards {
@@ -67,16 +68,28 @@ impl Shards {
         Self { options, status, events, budget, ids, random, open: Vec::new(), shrunk: 0 }
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.open.len()
+    /// How many sessions there are, all twins counted.
+    pub(super) fn sessions(&self) -> usize {
+        self.open.len() * self.twins()
+    }
+
+    /// How many sessions hear the same.
+    fn twins(&self) -> usize {
+        1 + self.options.twins.len()
+    }
+
+    /// What the venue allows those that hear different things.
+    fn limits(&self) -> Limits {
+        let limits = self.options.feed.limits();
+        let sessions = NonZeroUsize::new(limits.sessions.get() / self.twins()).unwrap_or(NonZeroUsize::MIN);
+        Limits { sessions, ..limits }
     }
 
     /// Makes the sessions together carry what is wanted. Topics stay where they are; new sessions are started for
     /// what fits nowhere.
     pub(super) fn want(&mut self, wanted: &Wanted, tasks: &mut Tasks) {
         let carried = self.open.iter().map(|shard| Wanted::clone(&shard.wanted.borrow())).collect();
-        let (parts, unplaced) = spread(carried, wanted, self.options.feed.limits());
+        let (parts, unplaced) = spread(carried, wanted, self.limits());
         self.exhausted(&unplaced);
         let mut parts = parts.into_iter();
         for (shard, part) in self.open.iter().zip(parts.by_ref()) {
@@ -154,12 +167,15 @@ impl Shards {
         self.want(&all, tasks);
     }
 
-    /// Asks the session that carries a symbol to get its book anew.
-    pub(super) fn resync(&self, symbol: &Symbol) {
+    /// Asks the sessions that carry a symbol, or the one that is meant, to get its book anew.
+    pub(super) fn resync(&self, asked: &Resync) {
+        let symbol = &asked.symbol;
         for shard in &self.open {
             let wants = shard.wanted.borrow().0.iter().any(|topic| topic.symbol.as_ref() == Some(symbol));
-            if wants && shard.resync.try_send(symbol.clone()).is_err() {
-                tracing::warn!(%symbol, "a resync was dropped; too many wait, or the session has ended");
+            for resync in shard.resyncs.iter().filter(|_| wants) {
+                if resync.try_send(asked.clone()).is_err() {
+                    tracing::warn!(%symbol, "a resync was dropped; too many wait, or the session has ended");
+                }
             }
         }
     }
@@ -191,30 +207,39 @@ impl Shards {
     fn start(&mut self, wanted: Wanted, tasks: &mut Tasks) {
         // Without anybody who hears them, the capture is at its end.
         let Some(events) = self.events.upgrade() else { return };
-        let options = &self.options;
         let (wanted, receiver) = watch::channel(Arc::new(wanted));
-        let (resync, resyncs) = mpsc::channel(RESYNCS_MAX);
-        self.status.add_shard(receiver.clone());
-        let supervisor = Supervisor {
-            shard: self.open.len(),
-            feed: options.feed.name().clone(),
-            session: options.feed.session(),
-            wanted: receiver,
-            events,
-            resync: resyncs,
-            budget: Arc::clone(&self.budget),
-            ids: self.ids.clone(),
-            clock: Arc::clone(&options.clock),
-            metrics: options.metrics.clone(),
-            status: Arc::clone(&self.status),
-            backoff: Backoff::new(self.random.random()),
-            age: options.feed.limits().session_age,
-            connections: 0,
-            reserved: None,
-            stop: tasks.token(),
-        };
-        tasks.spawn("session", supervisor.run());
-        self.open.push(Shard { wanted, resync });
+        let feeds: Vec<_> =
+            std::iter::once(&self.options.feed).chain(&self.options.twins).map(Arc::clone).collect();
+        let twins = (feeds.len() > 1).then(|| Twins::new(feeds.len()));
+        let mut resyncs = Vec::new();
+        for (number, feed) in feeds.into_iter().enumerate() {
+            let options = &self.options;
+            let (resync, asked) = mpsc::channel(RESYNCS_MAX);
+            resyncs.push(resync);
+            self.status.add_shard(receiver.clone());
+            let supervisor = Supervisor {
+                shard: self.sessions() + number,
+                twins: twins.as_ref().map(|twins| Place { twins: Arc::clone(twins), number }),
+                feed: options.feed.name().clone(),
+                session: feed.session(),
+                wanted: receiver.clone(),
+                events: events.clone(),
+                resync: asked,
+                budget: Arc::clone(&self.budget),
+                ids: self.ids.clone(),
+                clock: Arc::clone(&options.clock),
+                metrics: options.metrics.clone(),
+                status: Arc::clone(&self.status),
+                backoff: Backoff::new(self.random.random()),
+                age: feed.limits().session_age,
+                connections: 0,
+                reserved: None,
+                turn: None,
+                stop: tasks.token(),
+            };
+            tasks.spawn("session", supervisor.run());
+        }
+        self.open.push(Shard { wanted, resyncs });
     }
 }
 
@@ -268,6 +293,8 @@ fn spread(mut shards: Vec<Wanted>, wanted: &Wanted, limits: Limits) -> (Vec<Want
 
 #[cfg(test)]
 mod tests {
+    use ssmd_core::Symbol;
+
     use super::*;
 
     fn limits(topics_per_session: usize, sessions: usize) -> Limits {

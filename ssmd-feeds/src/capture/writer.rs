@@ -164,7 +164,7 @@ impl Writer {
 
     async fn take(&mut self, event: Told) -> Result<()> {
         match event {
-            Told::Opened { shard, session, url, wanted, tell } => {
+            Told::Opened { shard, twin, session, url, wanted, tell } => {
                 let open = Open {
                     shard,
                     last: None,
@@ -178,12 +178,9 @@ impl Writer {
                 }
                 self.sessions.insert(session, open);
                 self.counters.sessions.set(self.sessions.len() as f64);
-                self.note(
-                    EntryKind::Open,
-                    session,
-                    note::encode(&note::Open { url, wanted, shard: Some(shard) }),
-                    true,
-                );
+                let shard = Some(twin.map_or(shard, |twin| shard / twin.of));
+                let open = note::Open { url, wanted, shard, twin };
+                self.note(EntryKind::Open, session, note::encode(&open), true);
             }
             Told::Frames(frames) => self.frames(frames).await?,
             Told::Closed { session, cause, detail, covered_by } => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::environment::FeedSpec;
-use ssmd_core::{Error, ErrorKind, Feed, Limits, Result};
+use ssmd_core::{BookIdentity, Error, ErrorKind, Feed, Limits, MergeRules, Result, TradeIdentity};
 
 use crate::decoding::shown;
 use crate::http::{Http, HttpOptions};
@@ -67,6 +67,12 @@ pub static VENUE: VenueInfo = VenueInfo {
     docs: "https://docs.kalshi.com/websockets",
     open,
     listing: ask_listing,
+    merge: MergeRules {
+        trades: TradeIdentity::Id,
+        trade_channel: "trade",
+        books: BookIdentity::Change,
+        book_channel: "orderbook_delta",
+    },
     decoder: || Box::new(KalshiDecode::new()),
 };
 

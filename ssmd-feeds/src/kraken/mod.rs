@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ssmd_core::environment::FeedSpec;
 use ssmd_core::record::TradingStatus;
-use ssmd_core::{Feed, Limits, Result};
+use ssmd_core::{BookIdentity, Feed, Limits, MergeRules, Result, TradeIdentity};
 
 use crate::listing::{self, About, AskListing, Channels};
 use crate::venue::{OpenContext, VenueInfo};
@@ -62,6 +62,12 @@ pub static VENUE: VenueInfo = VenueInfo {
     docs: "https://docs.kraken.com/exchange/api-reference/spot-websocket",
     open,
     listing: ask_listing,
+    merge: MergeRules {
+        trades: TradeIdentity::Number,
+        trade_channel: "trade",
+        books: BookIdentity::Change,
+        book_channel: "book",
+    },
     decoder: || Box::new(KrakenDecode::new()),
 };
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::environment::FeedSpec;
-use ssmd_core::{Feed, Limits, Result};
+use ssmd_core::{BookIdentity, Feed, Limits, MergeRules, Result, TradeIdentity};
 
 use crate::listing::{self, About, AskListing, Channels};
 use crate::venue::{OpenContext, VenueInfo};
@@ -60,6 +60,12 @@ pub static VENUE: VenueInfo = VenueInfo {
     docs: "https://docs.kraken.com/api/docs/guides/futures-websockets",
     open,
     listing: ask_listing,
+    merge: MergeRules {
+        trades: TradeIdentity::Sequence,
+        trade_channel: "trade",
+        books: BookIdentity::Sequence,
+        book_channel: "book",
+    },
     decoder: || Box::new(KrakenFuturesDecode::new()),
 };
 

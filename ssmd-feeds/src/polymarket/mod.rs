@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::environment::FeedSpec;
-use ssmd_core::{Feed, Limits, Result};
+use ssmd_core::{BookIdentity, Feed, Limits, MergeRules, Result, TradeIdentity};
 
 use crate::listing::{About, Channels};
 use crate::venue::{OpenContext, VenueInfo};
@@ -66,6 +66,12 @@ pub static VENUE: VenueInfo = VenueInfo {
     docs: "https://docs.polymarket.com/market-data/websocket/market-channel",
     open,
     listing: ask::listing,
+    merge: MergeRules {
+        trades: TradeIdentity::Id,
+        trade_channel: "last_trade_price",
+        books: BookIdentity::Change,
+        book_channel: "market",
+    },
     decoder: || Box::new(PolymarketDecode::new(Hashes::Always)),
 };
 

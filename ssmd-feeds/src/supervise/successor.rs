@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use ssmd_core::{BoxFuture, Error, ErrorKind, Frame, Frames, Result, SessionId};
 use tokio::sync::watch;
 
-use super::{End, FRAMES_PER_BATCH, Supervisor};
+use super::{End, FRAMES_PER_BATCH, Place, Supervisor, Turn};
 use crate::capture::Link;
 
 /// How long before its end a connection is replaced, at least; up to twice that, so that many are not at once.
@@ -30,6 +30,8 @@ pub(super) struct Line {
     pub(super) opened: Duration,
     /// Whether anything was received on it.
     pub(super) has_heard: bool,
+    /// When something was last asked for: what comes soon after that is an answer, and nobody else gets it.
+    pub(super) answered: Duration,
     /// What it said and nobody has taken yet.
     pub(super) held: Option<Said>,
 }
@@ -70,7 +72,7 @@ impl Line {
 /// What takes a connection's place.
 pub(super) enum Successor {
     /// Nothing yet.
-    Later(BoxFuture<'static, ()>),
+    Later(BoxFuture<'static, Option<Turn>>),
     Opening(SessionId, Opening),
     Open {
         line: Line,
@@ -82,7 +84,8 @@ pub(super) enum Successor {
 
 /// What has become of it.
 pub(super) enum Change {
-    Due,
+    /// It is time, and its turn.
+    Due(Option<Turn>),
     Opened(Result<Box<dyn Frames>>),
     Said(Said),
     Look,
@@ -92,10 +95,7 @@ impl Successor {
     /// Cancel safe.
     pub(super) async fn changed(&mut self) -> Change {
         match self {
-            Self::Later(due) => {
-                due.await;
-                Change::Due
-            }
+            Self::Later(due) => Change::Due(due.await),
             Self::Opening(_, opening) => Change::Opened(opening.await),
             Self::Open { line, look, .. } => tokio::select! {
                 biased;
@@ -112,7 +112,17 @@ impl Supervisor {
         let Some(age) = self.age else { return Successor::Later(Box::pin(std::future::pending())) };
         let lead = LEAD.min(age / 4);
         let due = line.opened + age.saturating_sub(lead + self.backoff.part_of(lead));
-        Successor::Later(self.clock.sleep(due.saturating_sub(self.clock.elapsed())))
+        self.due(due.saturating_sub(self.clock.elapsed()))
+    }
+
+    /// After that time, as soon as no twin is being replaced.
+    fn due(&mut self, wait: Duration) -> Successor {
+        self.turn = None;
+        let (sleep, turn) = (self.clock.sleep(wait), self.twins.as_ref().map(Place::turn));
+        Successor::Later(Box::pin(async move {
+            sleep.await;
+            Some(turn?.await)
+        }))
     }
 
     /// Goes one step further in replacing a connection; `None` when nobody hears us any more.
@@ -123,7 +133,8 @@ impl Supervisor {
         change: Change,
     ) -> Option<(Line, Successor)> {
         let successor = match (successor, change) {
-            (_, Change::Due) => {
+            (_, Change::Due(turn)) => {
+                self.turn = turn;
                 let (id, opening) = self.opening();
                 Successor::Opening(id, opening)
             }
@@ -160,6 +171,7 @@ impl Supervisor {
 
     /// Who carries on after a connection has ended, if that was under way already.
     pub(super) async fn inherit(&mut self, successor: Successor) -> Option<Option<Line>> {
+        self.turn = None;
         let (id, opening) = match successor {
             Successor::Later(_) => return Some(None),
             Successor::Open { line, .. } => {
@@ -186,7 +198,7 @@ impl Supervisor {
     /// Tries again later; the old connection lives on meanwhile.
     fn again(&mut self, error: &Error) -> Successor {
         let wait = self.backoff.next(error.wait());
-        Successor::Later(self.clock.sleep(wait))
+        self.due(wait)
     }
 
     fn has_as_much(&self, next: &Line, line: &Line) -> bool {

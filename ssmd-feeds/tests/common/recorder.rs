@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::{
-    Clock, Entry, EntryKind, Evidence, Feed, Gap, GapCause, ManualClock, Metrics, Origin, SessionId, Symbol,
+    Clock, Entry, EntryKind, Evidence, Feed, Gap, GapCause, ManualClock, Metrics, Origin, SessionId,
     SystemClock,
 };
 use ssmd_feeds::ws::{Liveness, Subscriptions};
-use ssmd_feeds::{Capture, CaptureOptions, CaptureStatus, CaptureSummary};
+use ssmd_feeds::{Capture, CaptureOptions, CaptureStatus, CaptureSummary, Resync};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ pub struct Running {
     pub journal: Arc<ToyJournal>,
     pub status: Arc<CaptureStatus>,
     pub stop: CancellationToken,
-    pub resync: mpsc::Sender<Symbol>,
+    pub resync: mpsc::Sender<Resync>,
     pub metrics: Metrics,
     pub tasks: ssmd_core::Tasks,
     pub summary: tokio::sync::oneshot::Receiver<CaptureSummary>,
@@ -31,6 +31,7 @@ pub struct Running {
 pub fn options(feed: Arc<dyn Feed>, journal: &Arc<ToyJournal>, clock: Arc<dyn Clock>) -> CaptureOptions {
     CaptureOptions {
         feed,
+        twins: Vec::new(),
         changes: None,
         journal: journal.clone(),
         origin: ORIGIN,

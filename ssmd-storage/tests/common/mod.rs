@@ -52,7 +52,10 @@ impl Recording {
     pub fn open(&mut self) {
         self.session += 1;
         (self.heard, self.sha256) = (note::Heard::default(), Sha256::new());
-        self.note(EntryKind::Open, &note::Open { url: "test:".to_owned(), wanted: vec![], shard: None });
+        self.note(
+            EntryKind::Open,
+            &note::Open { url: "test:".to_owned(), wanted: vec![], shard: None, twin: None },
+        );
     }
 
     pub fn frame(&mut self, payload: impl Into<Bytes>) {

@@ -14,6 +14,10 @@ pub(super) async fn run(args: &cli::Gaps) -> Outcome {
     let decoder = ssmd_feeds::decoder(&feed)?;
     let days: Vec<_> = archive.segments(&feed, &selection).iter().map(|(_, object)| object.day).collect();
     let mut ledger = match (days.iter().min(), days.iter().max()) {
+        (Some(first), Some(last)) if args.merged => {
+            let rules = ssmd_feeds::merge_rules(&feed);
+            gaps::merged_ledger(&archive, &feed, (*first, *last), (decoder, rules)).await?
+        }
         (Some(first), Some(last)) => gaps::ledger(&archive, &feed, (*first, *last), Some(decoder)).await?,
         _ => Vec::new(),
     };

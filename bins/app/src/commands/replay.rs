@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ssmd_core::codec;
 use ssmd_core::{
-    Clock, DecodeCounts, Error, ErrorKind, FeedName, Output, Record, RecordType, Symbol, SystemClock,
+    Clock, DecodeCounts, Error, ErrorKind, FeedName, Merger, Output, Record, RecordType, Symbol, SystemClock,
     Timestamp,
 };
 
@@ -18,7 +18,7 @@ use crate::progress::Progress;
 pub(super) async fn run(args: &Replay) -> Outcome {
     let wanted = Wanted::new(args)?;
     let Chosen { archive, feed, selection, mut damage } = archive::choose(&args.part).await?;
-    let mut decoders = archive::decoders(&feed)?;
+    let (mut decoders, mut merger) = (archive::decoders(&feed)?, Merger::new(ssmd_feeds::merge_rules(&feed)));
     let segments = archive.segments_with_beginnings(&feed, &selection);
     let all = segments.iter().map(|(_, object)| object.entries).sum();
     let progress = Progress::beside_output("decoded", all);
@@ -42,6 +42,7 @@ pub(super) async fn run(args: &Replay) -> Outcome {
             {
                 tracing::warn!(%error, entry = %entry.id, "not decoded");
             }
+            merger.take(entry, &mut outputs);
             for output in outputs.drain(..) {
                 match output {
                     Output::Record(record) if shown && wanted.wants(&record) => printer.print(&record)?,

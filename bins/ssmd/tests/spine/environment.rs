@@ -22,24 +22,18 @@ fn document(folder: &Path, more: &str) -> String {
 #[test]
 fn what_is_not_built_yet_is_checked_and_told_and_does_not_start() {
     let folder = tempdir().unwrap();
-    let file = document(
-        folder.path(),
-        "      symbols: [BTC/USD]\n      redundancy: 2\n  storage: { raw: { bucket: ssmd-test-raw } }\n",
-    );
+    let file =
+        document(folder.path(), "      symbols: [BTC/USD]\n  storage: { raw: { bucket: ssmd-test-raw } }\n");
     let said = output(0, &["check", &file]);
     assert!(said.contains("✓ feed kraken: ticker, trade, book for 1 symbol\n"), "{said}");
-    assert!(
-        said.contains("○ `redundancy` in `spec.feeds.kraken` is not built yet (line 8, E0105)\n"),
-        "{said}"
-    );
-    assert!(said.contains("○ `storage` in `spec` is not built yet (line 9, E0105)\n"), "{said}");
-    assert_eq!(json(&["check", &file, "--json"])["later"][1]["line"], 9);
+    assert!(said.contains("○ `storage` in `spec` is not built yet (line 8, E0105)\n"), "{said}");
+    assert_eq!(json(&["check", &file, "--json"])["later"][0]["line"], 8);
 
     let data = text_of(&folder.path().join("data"));
     let up = run(&["up", "--sim", "--for", "1s", "-c", &file, "--data", &data]);
     let told = String::from_utf8_lossy(&up.stderr).into_owned();
     assert_eq!(up.status.code(), Some(78), "{told}");
-    assert!(told.contains("error[E0105]") && told.contains(":9:3"), "{told}");
+    assert!(told.contains("error[E0105]") && told.contains(":8:3"), "{told}");
     assert!(!Path::new(&data).exists(), "nothing was begun");
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 use ssmd_core::environment::Environment;
 use ssmd_core::{
     Clock, DecodeCounts, Error, ErrorKind, Feed, FeedName, Journal, Metrics, Result, SessionId, Start,
-    Symbol, SystemClock, Tasks,
+    SystemClock, Tasks,
 };
 use ssmd_feeds::sim::{self, Sim, SimOptions, Source};
 use ssmd_feeds::{
-    Capture, CaptureOptions, CaptureStatus, Dialer, Live, LiveOptions, OpenContext, Subscriptions,
+    Capture, CaptureOptions, CaptureStatus, Dialer, Live, LiveOptions, OpenContext, Resync, Subscriptions,
 };
 use ssmd_transport::log::{Log, Options};
 use tokio::sync::{mpsc, watch};
@@ -42,7 +42,7 @@ pub(super) struct Recorder {
     capture: Tasks,
     live: Tasks,
     clock: Arc<dyn Clock>,
-    _resync: mpsc::Sender<Symbol>,
+    _resync: mpsc::Sender<Resync>,
 }
 
 impl Recorder {
