@@ -91,8 +91,7 @@ impl Dial for EchidnaDialer {
 impl Dial for EchidnaDialer {
     async fn open(&self, handshake: &Handshake, clock: Arc<dyn Clock>) -> Result<Box<dyn Socket>> {
         let opening = self.dial(handshake, clock);
-        let url = || ssmd_feeds::dial::public_url(&handshake.url);
-        Box::pin(opening).await.map_err(|error| error.with("url", url()))
+        Box::pin(opening).await.map_err(|error| ssmd_feeds::dial::explained(error, handshake))
     }
 }
 

@@ -246,16 +246,18 @@ impl Dial for Dialer {
                 Reached::Tls(tls) => Box::pin(self.shake(request, tls, clock)).await,
             }
         };
-        Box::pin(opening).await.map_err(|error| {
-            let error = error.with("url", public_url(&handshake.url));
-            let is_signed = !handshake.headers.is_empty() && error.context("status") == Some("401");
-            if is_signed && error.hint_text().is_none() {
-                return error
-                    .hint("is the key known to the venue, not expired, and the right one for this address?");
-            }
-            error
-        })
+        Box::pin(opening).await.map_err(|error| explained(error, handshake))
     }
+}
+
+/// Why a handshake came to nothing, for people: with the address, and with what to look at where a key was refused.
+pub fn explained(error: Error, handshake: &Handshake) -> Error {
+    let error = error.with("url", public_url(&handshake.url));
+    let is_signed = !handshake.headers.is_empty() && error.context("status") == Some("401");
+    if is_signed && error.hint_text().is_none() {
+        return error.hint("is the key known to the venue, not expired, and the right one for this address?");
+    }
+    error
 }
 
 /// A URL for people: without query and user, which may hold secrets.
