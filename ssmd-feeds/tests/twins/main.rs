@@ -146,8 +146,10 @@ fn decode(entries: &[ssmd_core::Entry], feed: &FeedName, merged: bool) -> Vec<Re
     told
 }
 
+/// The number of a change, or of a snapshot that stands in its place.
 fn change_number(record: &Record) -> Option<u64> {
-    matches!(record.body, Body::BookDelta(_)).then_some(record.header.sequence)?
+    let is_book = matches!(record.body, Body::BookDelta(_) | Body::BookSnapshot(_));
+    is_book.then_some(record.header.sequence)?
 }
 
 /// The highest number of each symbol.
