@@ -5,8 +5,8 @@
 mod books;
 mod cli;
 mod connects;
-mod dialers;
 mod deploy;
+mod dialers;
 mod environment;
 mod environments;
 mod metrics;
