@@ -26,7 +26,7 @@ use common::toy::ToyJournal;
 use wires::Wires;
 
 /// `SSMD_R19_SECONDS` for longer runs, `SSMD_R19_SEED` for others.
-const SECONDS: u64 = 28;
+const SECONDS: u64 = 40;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())

@@ -14,10 +14,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Both connections carry data for so long before one is cut: what it lags, and what a subscription takes.
-const BOTH: Duration = Duration::from_millis(1500);
 /// How much later than sent what a long wire carries arrives.
-pub(crate) const LONG: Duration = Duration::from_secs(5);
+const LONG: Duration = Duration::from_secs(5);
+/// What a subscription takes.
+const SUBSCRIBED: Duration = Duration::from_millis(1500);
+/// Both connections carry data for so long before one is cut. What is cut may be as late as a long wire is, and what
+/// was under way on it is lost: the other one must have been there already when that was sent.
+const BOTH: Duration = LONG.saturating_add(SUBSCRIBED);
 /// Pieces under way on one wire.
 const PIECES_MAX: usize = 100_000;
 
@@ -85,7 +88,7 @@ impl Wires {
                 both[which].cut.cancel();
                 count += 1;
                 if lags {
-                    clock.sleep(LONG + BOTH).await;
+                    clock.sleep(LONG + SUBSCRIBED).await;
                 }
                 both[1 - which].delay.store(0, Ordering::Relaxed);
             }
