@@ -1,4 +1,5 @@
-//! What only the world can say about a document: whether symbols exist, stores can be written, secrets are there.
+//! What only the world can say about a document: whether symbols exist, stores can be written, secrets are there and
+//! keys are taken.
 //!
 //! A list of probes, all of which run at once, each with a deadline. A backend adds its own to [`probes`].
 
@@ -10,10 +11,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use ssmd_core::environment::{
-    Code, Environment, FeedSpec, Finding, Place, Secret, SecretSpec, StoreSpec, SymbolFilters, nearest,
+    Code, Environment, FeedSpec, Finding, Place, Secret, SecretSpec, SecretText, StoreSpec, SymbolFilters,
+    nearest,
 };
-use ssmd_core::{BoxFuture, Clock, Error, ErrorKind, ObjectPath, PutMode, Result, Store, SystemClock};
+use ssmd_core::{
+    BoxFuture, Clock, Error, ErrorKind, ObjectPath, PutMode, Result, SessionId, Store, SystemClock, Wanted,
+};
 use ssmd_feeds::{Dialer, OpenContext, Subscriptions};
+use tokio::sync::watch;
 
 /// How long one probe may take: a listing of tens of thousands of markets comes in pages.
 const PROBE_WITHIN: Duration = Duration::from_secs(60);
@@ -55,6 +60,11 @@ fn probes<'e>(environment: &'e Environment, clock: &Arc<dyn Clock>) -> Result<Ve
             ask: Box::pin(venue(spec, Arc::clone(clock))),
             late: silent(spec, "no answer in time"),
         });
+        // What cannot be read is told as such.
+        if !spec.keys.is_empty() && spec.keys.values().all(is_there) {
+            let late = refused(spec, "no answer in time");
+            probes.push(Probe { ask: Box::pin(keys(spec, Arc::clone(clock))), late });
+        }
     }
     if environment.storage.is_none() {
         let late = unwritable(&environment.store, "no answer in time");
@@ -76,14 +86,32 @@ async fn venue(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Answer {
     }
 }
 
-async fn listed(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Result<Answer> {
+fn context(spec: &FeedSpec, clock: &Arc<dyn Clock>) -> Result<OpenContext> {
     let tls = ssmd_feeds::tls::client_config(None)?;
-    let context = OpenContext {
+    Ok(OpenContext {
         dial: Arc::new(Dialer::new(Arc::clone(&tls), spec.allow_plaintext)),
         tls,
-        clock: Arc::clone(&clock),
+        clock: Arc::clone(clock),
         subscriptions: Subscriptions::default(),
-    };
+    })
+}
+
+/// Whether the venue lets in who signs with the feed's keys.
+async fn keys(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Answer {
+    match let_in(spec, clock).await {
+        Ok(()) => (vec![format!("feed {}: the venue takes the keys", spec.name)], Vec::new()),
+        Err(error) => (Vec::new(), vec![refused(spec, &in_a_line(&error))]),
+    }
+}
+
+async fn let_in(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Result<()> {
+    let feed = ssmd_feeds::open(spec, &context(spec, &clock)?)?;
+    let (_wants, nothing) = watch::channel(Arc::new(Wanted::default()));
+    feed.session().open(SessionId(1), nothing, clock).await.map(drop)
+}
+
+async fn listed(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Result<Answer> {
+    let context = context(spec, &clock)?;
     let listing = (ssmd_feeds::venue(&spec.name)?.listing)(spec, &context)?().await?;
     let names: BTreeSet<_> = listing.listed.iter().map(|listed| listed.symbol.as_str()).collect();
     let (mut found, mut findings) = (0, Vec::new());
@@ -148,6 +176,17 @@ fn silent(spec: &FeedSpec, why: &str) -> Finding {
         message: format!("feed `{}` cannot be asked what it lists: {why}", spec.name),
         places: vec![Place::of(&feed).key("rest"), Place::of(&feed), Place::of(&["spec", "feed"])],
         expected: Some("a REST address that answers".to_owned()),
+        nearest: None,
+    }
+}
+
+fn refused(spec: &FeedSpec, why: &str) -> Finding {
+    let feed = Place::of(&["spec", "feeds", spec.name.as_str()]);
+    Finding {
+        code: Code::Refused,
+        message: format!("feed `{}` is not let in with its keys: {why}", spec.name),
+        places: vec![feed.clone().key("keys"), feed],
+        expected: Some("keys that the venue takes".to_owned()),
         nearest: None,
     }
 }
@@ -228,8 +267,16 @@ fn secrets(environment: &Environment) -> Vec<(&Secret, Place, String)> {
     named.chain(keys).collect()
 }
 
+fn resolved(secret: &Secret) -> Result<SecretText> {
+    secret.resolve(|name| std::env::var_os(name), |path| std::fs::read(path))
+}
+
+fn is_there(secret: &Secret) -> bool {
+    resolved(secret).is_ok()
+}
+
 fn readable(secret: &Secret, place: &Place, shown: &str) -> Answer {
-    match secret.resolve(|name| std::env::var_os(name), |path| std::fs::read(path)) {
+    match resolved(secret) {
         Ok(_) => (vec![format!("secret {shown} is there: {secret}")], Vec::new()),
         Err(error) => (Vec::new(), vec![unreadable(place, shown, secret, &in_a_line(&error))]),
     }

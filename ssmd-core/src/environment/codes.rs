@@ -283,6 +283,10 @@ codes! {
         "Asked with `--online`, the variable is not set, or the file cannot be read, is empty or is not text. Set it where the recorder runs; no secret is ever printed.",
         "secrets: { kalshi: { env: KALSHI_API_KEY } }",
         "secrets: { kalshi: { file: kalshi.pem } }";
+    Refused = "E0305", "Keys that the venue refuses",
+        "Asked with `--online`, one connection was opened with the feed's keys, as the recorder does, and refused; or the keys cannot be used at all. The message holds what the venue said.",
+        "keys: { private_key: { file: expired.pem } }",
+        "keys: { private_key: { file: kalshi.pem } }";
 }
 
 impl Code {

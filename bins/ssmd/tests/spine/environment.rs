@@ -160,6 +160,40 @@ fn what_the_world_lacks_is_told_at_its_place() {
 }
 
 #[test]
+fn keys_are_tried_where_the_world_is_asked() {
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ssmd-feeds/testdata/kalshi");
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("name"), "a-key\n").unwrap();
+    let checked = |public: &str| {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let market = "KXFED-26DEC31-T0001";
+        let sim = ["sim", "--feed", "kalshi", "--listen", &listen, "--symbols", market, "--public-key"];
+        let _sim = Running::start(ssmd(&sim).arg(keys.join(public)));
+        until("the simulator", || TcpStream::connect(&listen).ok());
+        let (root, keys) = (folder.path().display(), keys.display());
+        let text = format!(
+            "apiVersion: ssmd/v1\nkind: Environment\nmetadata: {{ name: test }}\nspec:\n  store: file:{root}/store\n  \
+             feeds:\n    kalshi:\n      url: ws://{listen}/trade-api/ws/v2\n      \
+             rest: http://{listen}\n      channels: [trade]\n      symbols: [{market}]\n      \
+             keys: {{ key_id: {{ file: {root}/name }}, private_key: {{ file: {keys}/key.pkcs8.pem }} }}\n"
+        );
+        let file = folder.path().join("environment.yaml");
+        std::fs::write(&file, text).unwrap();
+        let checked = run(&["check", file.to_str().unwrap(), "--online"]);
+        (checked.status.code(), String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap())
+    };
+    let (code, told) = checked("key.public.pem");
+    assert!(code == Some(0) && told.contains("✓ feed kalshi: the venue takes the keys\n"), "{told}");
+    let (code, told) = checked("other.public.pem");
+    assert_eq!(code, Some(78), "{told}");
+    assert!(
+        told.contains("error[E0305]: feed `kalshi` is not let in with its keys: ") && told.contains(":12:7"),
+        "{told}"
+    );
+    assert!(told.contains("incorrect signature"), "{told}");
+}
+
+#[test]
 fn every_code_has_a_page() {
     let page = output(0, &["explain", "e0203"]);
     assert!(page.starts_with("E0203: An unknown channel\n\n"), "{page}");
