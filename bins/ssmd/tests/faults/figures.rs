@@ -30,31 +30,28 @@ fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
 /// `SSMD_R16_SECONDS` for longer runs; 1 M frames take some minutes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r16_a_venue_that_loses_repeats_and_swaps_one_percent() {
-    let recorded = r16(KRAKEN, "R16", 0).await;
+    let recorded = r16(KRAKEN, "R16").await;
     assert_eq!(wrong_books(&recorded), BTreeSet::new(), "books that are not the venue's at the end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r16_futures_that_lose_repeat_and_swap_one_percent() {
-    let recorded = r16(FUTURES, "R16-futures", 0).await;
+    let recorded = r16(FUTURES, "R16-futures").await;
     assert_eq!(wrong_futures(&recorded), BTreeSet::new(), "books that are not the venue's near the end");
 }
 
 /// Books have no checksums here and no numbers of their own: that the ledgers agree is all that can be said of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r16_kalshi_that_loses_repeats_and_swaps_one_percent() {
-    r16(KALSHI, "R16-kalshi", 0).await;
+    r16(KALSHI, "R16-kalshi").await;
 }
 
-/// On a machine that does nothing else about one gap of a hundred and twenty is told that the ledger does not expect:
-/// docs/reliability.md says so, and the target is none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r16_polymarket_that_loses_repeats_and_swaps_one_percent() {
-    r16(POLYMARKET, "R16-polymarket", 4).await;
+    r16(POLYMARKET, "R16-polymarket").await;
 }
 
-/// What is lost must be told without exception; what is told without being lost, at most so often.
-async fn r16(venue: Venue, row: &str, false_alarms_max: usize) -> Recorded {
+async fn r16(venue: Venue, row: &str) -> Recorded {
     let seconds = number("SSMD_R16_SECONDS", 17);
     let script = format!("seed: 16{}", R16.replace("UNTIL", &format!("{seconds}s")));
     let time = Duration::from_secs(seconds) + QUIET_END;
@@ -68,13 +65,11 @@ async fn r16(venue: Venue, row: &str, false_alarms_max: usize) -> Recorded {
     let frames = recorded.entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Frame(_))).count();
     println!("{row}-frames {frames} faults {} gaps {expected} seed 16", recorded.rows.len());
     println!("{row}-detected-percent {} 100", 100.0 * (expected - missed) as f64 / expected as f64);
-    let false_alarms = differences.len() - missed;
-    println!("{row}-false-alarms {false_alarms} 0");
+    println!("{row}-false-alarms {} 0", differences.len() - missed);
     let resyncs = resyncs(&recorded);
     println!("{row}-resync-p50-seconds {:.3} -", percentile(resyncs.clone(), 50));
     println!("{row}-resync-p99-seconds {:.3} -", percentile(resyncs, 99));
-    let agree = missed == 0 && false_alarms <= false_alarms_max;
-    assert!(expected > 50 && agree, "{}", differences.join("\n"));
+    assert!(expected > 50 && differences.is_empty(), "{}", differences.join("\n"));
     recorded
 }
 
