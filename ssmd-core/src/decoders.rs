@@ -112,15 +112,7 @@ impl Decoders {
             self.ended.malformed += 1;
             DecodeError::Malformed(error.to_string())
         })?;
-        let header = Header {
-            symbol: gap.symbol.clone(),
-            venue_time: None,
-            received: entry.at,
-            sequence: None,
-            session: entry.session,
-            index: entry.index,
-            source: Some(entry.id),
-        };
+        let header = Header::of_entry(entry, gap.symbol.clone());
         self.ended.records += 1;
         out.push(Output::Record(Record { header, body: Body::Gap(gap) }));
         Ok(())

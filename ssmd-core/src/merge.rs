@@ -303,15 +303,7 @@ impl Group {
         if self.voice == Some(entry.session)
             && let Some((cause, from)) = self.left.take()
         {
-            let header = Header {
-                symbol: None,
-                venue_time: None,
-                received: entry.at,
-                sequence: None,
-                session: entry.session,
-                index: entry.index,
-                source: Some(entry.id),
-            };
+            let header = Header::of_entry(entry, None);
             out.push(switch(header, cause, from, seen.clone()));
         }
         if let Some(member) = self.open.iter_mut().find(|member| member.session == entry.session) {

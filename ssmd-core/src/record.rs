@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Decimal, EntryId, Evidence, Gap, GapCause, SessionId, Symbol, Timestamp};
+use crate::{Decimal, Entry, EntryId, Evidence, Gap, GapCause, SessionId, Symbol, Timestamp};
 
 /// A decoded fact about a market.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +33,21 @@ pub struct Header {
     pub index: u64,
     /// The frame's entry in its journal, where it has been journaled.
     pub source: Option<EntryId>,
+}
+
+impl Header {
+    /// Of what an entry shows by itself: no venue said when, or which number it has.
+    pub fn of_entry(entry: &Entry, symbol: Option<Symbol>) -> Self {
+        Self {
+            symbol,
+            venue_time: None,
+            received: entry.at,
+            sequence: None,
+            session: entry.session,
+            index: entry.index,
+            source: Some(entry.id),
+        }
+    }
 }
 
 /// The kinds of records. The words are part of subjects and paths.

@@ -121,15 +121,7 @@ impl Habit {
 }
 
 fn audit(entry: &Entry, symbol: &Symbol, quiet: Duration, usual: Duration) -> Record {
-    let header = Header {
-        symbol: Some(symbol.clone()),
-        venue_time: None,
-        received: entry.at,
-        sequence: None,
-        session: entry.session,
-        index: entry.index,
-        source: Some(entry.id),
-    };
+    let header = Header::of_entry(entry, Some(symbol.clone()));
     let found = format!(
         "nothing for {:.0} s; 99 of 100 intervals are below {:.3} s",
         quiet.as_secs_f64(),

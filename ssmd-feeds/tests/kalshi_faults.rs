@@ -9,13 +9,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{dialer, soon};
+use common::feed::context;
+use common::soon;
 use serde_json::Value;
 use ssmd_core::environment::FeedSpec;
 use ssmd_core::{Body, Clock, Evidence, FrameKind, Gap, Output, SessionId, Symbol, SystemClock, Tasks};
 use ssmd_feeds::sim::{self, FaultScript, Sim, SimOptions, Source};
-use ssmd_feeds::tls::client_config;
-use ssmd_feeds::{OpenContext, Subscriptions};
 use tokio::sync::watch;
 
 /// How long each script runs.
@@ -74,12 +73,7 @@ async fn run(script: &str, seed: u64) -> (BTreeSet<Known>, Vec<Known>, u64) {
     let mut tasks = Tasks::new();
     let stop = tasks.token();
     tasks.spawn("simulator", async move { sim.run(stop).await.map(drop) });
-    let context = OpenContext {
-        dial: dialer(),
-        tls: client_config(None).unwrap(),
-        clock: Arc::clone(&clock),
-        subscriptions: Subscriptions::default(),
-    };
+    let context = context();
     let feed = ssmd_feeds::open(&spec, &context).unwrap();
     let (_wanted, receiver) = watch::channel(Arc::new(feed.universe().await.unwrap()));
     let mut frames = feed.session().open(SessionId(1), receiver, Arc::clone(&clock)).await.unwrap();

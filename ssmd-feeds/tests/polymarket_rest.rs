@@ -7,12 +7,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{dialer, soon};
+use common::feed::context;
+use common::soon;
 use ssmd_core::environment::FeedSpec;
 use ssmd_core::{Body, Clock, FrameKind, Output, SessionId, SystemClock, Tasks};
 use ssmd_feeds::sim::{FaultScript, Sim, SimOptions, Source, symbols};
-use ssmd_feeds::tls::client_config;
-use ssmd_feeds::{OpenContext, Subscriptions};
 use tokio::sync::watch;
 
 /// Frames taken at once.
@@ -51,12 +50,7 @@ async fn run(script: &str, enough: impl Fn(&Found) -> bool) -> Found {
     let mut venue = Tasks::new();
     let stop = venue.token();
     venue.spawn("simulator", async move { sim.run(stop).await.map(drop) });
-    let context = OpenContext {
-        dial: dialer(),
-        tls: client_config(None).unwrap(),
-        clock: Arc::clone(&clock),
-        subscriptions: Subscriptions::default(),
-    };
+    let context = context();
     let feed = ssmd_feeds::open(&spec, &context).unwrap();
     let wanted = feed.universe().await.unwrap();
     assert_eq!(wanted.0.len(), 2, "what REST is asked is no topic");
