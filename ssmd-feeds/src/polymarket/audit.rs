@@ -155,6 +155,7 @@ impl Claim {
 
 /// A claim that did not hold yet.
 struct Suspicion {
+    since: Duration,
     claim: Claim,
     /// The first frame of the millisecond that did not hold.
     seen: Evidence,
@@ -290,7 +291,8 @@ impl Token {
         &mut self,
         market: &mut Market,
         claim: Claim,
-        due: Option<Duration>,
+        now: Duration,
+        due: bool,
         seen: impl FnOnce() -> Evidence,
         text: &mut Vec<u8>,
     ) -> (Verdict, bool) {
@@ -299,8 +301,8 @@ impl Token {
         }
         let agrees = claim.agrees(&self.book);
         let mut verdict = Verdict::Unchecked;
-        if due.is_some() || agrees == Some(false) || self.suspicion.is_some() {
-            self.checked = due.or(self.checked);
+        if due || agrees == Some(false) || self.suspicion.is_some() {
+            self.checked = due.then_some(now).or(self.checked);
             verdict = self.hash(market, &claim, false, text);
         }
         match (verdict, agrees) {
@@ -311,13 +313,20 @@ impl Token {
             }
             (Verdict::Failed, _) | (Verdict::Unchecked, Some(false)) => {
                 let news = self.suspicion.is_none();
-                let seen = self.suspicion.take().map_or_else(seen, |before| before.seen);
-                self.suspicion = Some(Suspicion { claim, seen });
+                self.suspicion = Some(match self.suspicion.take() {
+                    Some(before) => Suspicion { claim, ..before },
+                    None => Suspicion { since: now, claim, seen: seen() },
+                });
                 return (Verdict::Unchecked, news);
             }
             (Verdict::Unchecked, None) => {}
         }
         (verdict, false)
+    }
+
+    /// Whether it is suspected since then, and not since a later time.
+    pub(super) fn is_suspected_since(&self, time: Duration) -> bool {
+        self.suspicion.as_ref().is_some_and(|suspicion| suspicion.since == time)
     }
 
     /// Decides a suspicion, if there is one and the millisecond is over, that is, if the next message is of another
@@ -329,7 +338,7 @@ impl Token {
         text: &mut Vec<u8>,
     ) -> Option<Failure> {
         let over = |suspicion: &mut Suspicion| next.is_none() || suspicion.claim.millis != next;
-        let Suspicion { claim, seen } = self.suspicion.take_if(over)?;
+        let Suspicion { claim, seen, .. } = self.suspicion.take_if(over)?;
         let verdict = match self.hash(market, &claim, true, text) {
             Verdict::Unchecked if claim.agrees(&self.book) == Some(false) => Verdict::Failed,
             verdict => verdict,

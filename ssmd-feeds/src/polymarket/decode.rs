@@ -329,7 +329,7 @@ impl PolymarketDecode {
         let hash = group.claim.hash;
         token.claims.heard(group.claim.millis, hash);
         let seen = || evidence(frame, None);
-        let (verdict, news) = token.check(market, group.claim, due.then_some(frame.elapsed), seen, text);
+        let (verdict, news) = token.check(market, group.claim, frame.elapsed, due, seen, text);
         if news {
             self.suspected.push_back((frame.elapsed, group.token));
         }
@@ -414,7 +414,9 @@ impl PolymarketDecode {
                 return;
             }
             self.suspected.pop_front();
-            self.confirm(frame, at, None, out);
+            if self.tokens[at].is_suspected_since(since) {
+                self.confirm(frame, at, None, out);
+            }
         }
     }
 

@@ -132,10 +132,10 @@ where
             () = outbox.filled() => {
                 let bytes = outbox.take(batch);
                 let mut sent = Vec::new();
-                let result = send(socket, client, batch, shared, &mut sent).await;
+                let result = send(socket, client, outbox, batch, shared, &mut sent).await;
                 shared.log.send(sent).await;
-                let (frames, last) = result?;
-                outbox.sent(bytes, frames);
+                let last = result?;
+                outbox.taken(bytes);
                 match last {
                     None => {}
                     Some(Wire::Close) => return close(socket, CloseCode::Normal, shared).await,
@@ -148,14 +148,15 @@ where
     }
 }
 
-/// Sends all of `batch` in few writes; says how many text frames it held, and what came last if nothing can follow.
+/// Sends all of `batch` in few writes; says what came last if nothing can follow.
 async fn send<S>(
     socket: &mut WebSocketStream<S>,
     client: Connection,
+    outbox: &Outbox,
     batch: &mut VecDeque<Wire>,
     shared: &Shared,
     sent: &mut Vec<Sent>,
-) -> Result<(u64, Option<Wire>), WsError>
+) -> Result<Option<Wire>, WsError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -168,6 +169,9 @@ where
                 continue;
             }
             Wire::Raw(bytes) => {
+                // The client may leave before it has read all of this, and not before it has what came earlier.
+                socket.flush().await?;
+                outbox.sent(std::mem::take(&mut frames));
                 let frame = Frame::message(bytes, OpCode::Data(Data::Text), true);
                 socket.feed(Message::Frame(frame)).await?;
                 continue;
@@ -186,7 +190,8 @@ where
         socket.feed(Message::Text(text)).await?;
     }
     socket.flush().await?;
-    Ok((frames, last))
+    outbox.sent(frames);
+    Ok(last)
 }
 
 /// Sends the beginning of a frame byte by byte, until the client has gone.

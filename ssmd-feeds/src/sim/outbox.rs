@@ -136,7 +136,7 @@ impl Outbox {
         }
     }
 
-    /// Takes the next frames, some hundreds at most; says how many bytes [`Outbox::sent`] shall report later.
+    /// Takes the next frames, some hundreds at most; says how many bytes [`Outbox::taken`] shall report later.
     pub(super) fn take(&self, batch: &mut VecDeque<Wire>) -> usize {
         let mut queue = self.lock();
         let count = queue.len().min(TAKE_FRAMES_MAX);
@@ -151,9 +151,13 @@ impl Outbox {
         self.frames.load(Ordering::Acquire)
     }
 
-    /// Says that what was taken, so many text frames, is with the operating system.
-    pub(super) fn sent(&self, bytes: usize, frames: u64) {
+    /// Says that so many text frames more are with the operating system.
+    pub(super) fn sent(&self, frames: u64) {
         self.frames.fetch_add(frames, Ordering::AcqRel);
+    }
+
+    /// Says that all that was taken, so many bytes, is with the operating system.
+    pub(super) fn taken(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         self.room.notify_one();
     }

@@ -323,26 +323,10 @@ impl Recorded {
         let found: BTreeSet<_> = self.found.iter().cloned().collect();
         let mut all: Vec<_> =
             self.expected.difference(&found).map(|gap| format!("not detected: {gap:?}")).collect();
-        let unexpected = found.difference(&self.expected).filter(|gap| !self.is_of_an_old_book(gap));
-        all.extend(unexpected.map(|gap| format!("false alarm: {gap:?}")));
+        all.extend(found.difference(&self.expected).map(|gap| format!("false alarm: {gap:?}")));
         if found.len() != self.found.len() {
             all.push(format!("{} gaps are there twice", self.found.len() - found.len()));
         }
         all
-    }
-
-    /// Whether the gap is one that the venue's ledger cannot know: a book of Polymarket was held back, and changes of its
-    /// token went by meanwhile under the name of the market's other token. It is old when it comes, the ledger calls it
-    /// harmless, and the recorder finds at the next change that it is not.
-    fn is_of_an_old_book(&self, gap: &Known) -> bool {
-        let (Some((connection, to)), Some(symbol)) = (gap.to, &gap.symbol) else { return false };
-        gap.channel.as_deref() == Some("market")
-            && self.rows.iter().any(|row| {
-                (row["fault"] == "reorder" || row["fault"] == "delay")
-                    && row["evidence"] == "none"
-                    && row["symbol"] == symbol.as_str()
-                    && row["connection"] == connection
-                    && row["frame"].as_u64().is_some_and(|frame| frame <= to)
-            })
     }
 }
