@@ -217,11 +217,9 @@ impl Token {
         self.left = Some(now);
     }
 
-    /// We have asked for it.
-    pub(super) fn ask(&mut self, now: Duration) {
-        if self.left.take().is_some_and(|left| now.saturating_sub(left) > CYCLE_MAX) {
-            self.forget();
-        }
+    /// We have asked for it; says whether it had been left for so long that what comes next begins anew.
+    pub(super) fn ask(&mut self, now: Duration) -> bool {
+        self.left.take().is_some_and(|left| now.saturating_sub(left) > CYCLE_MAX)
     }
 
     /// Forgets the levels: what comes next begins anew.

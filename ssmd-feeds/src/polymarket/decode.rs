@@ -27,8 +27,11 @@ use crate::decoding::{self, BySymbol, evidence, header, malformed, shown};
 
 /// More tokens on one connection are hostile: it has 500 at most.
 const TOKENS_MAX: usize = 10_000;
-/// How long a suspicion waits for another message of its token.
-const SUSPICION_MAX: Duration = Duration::from_secs(1);
+/// A suspicion waits for another message of its token until the venue's time is so much later, however late messages
+/// arrive; where the venue says no time,
+const SUSPICION_MILLIS: u64 = 1_000;
+/// for so long.
+const SUSPICION_MAX: Duration = Duration::from_secs(5);
 /// A book that was asked for after so long without any message, and differs, shows that messages were lost.
 const SILENT: Duration = Duration::from_secs(5);
 
@@ -42,8 +45,8 @@ pub struct PolymarketDecode {
     markets: Vec<Market>,
     /// Where in `markets` a condition is.
     conditions: BySymbol<usize>,
-    /// Tokens with suspicions, and since when.
-    suspected: VecDeque<(Duration, usize)>,
+    /// Tokens with suspicions, since when, and which time the venue said.
+    suspected: VecDeque<(Duration, u64, usize)>,
     /// Tokens of which REST knows more than was heard, and since when.
     asked: VecDeque<(Duration, usize)>,
     /// When a message came last.
@@ -86,6 +89,21 @@ struct Sent<'a> {
     assets_ids: Vec<Cow<'a, str>>,
 }
 
+impl Message<'_> {
+    /// The venue's time.
+    fn millis(&self) -> Option<u64> {
+        match self {
+            Self::Book(book, _) => book.timestamp.0,
+            Self::PriceChange(change, _) => change.timestamp.0,
+            Self::Trade(trade, _) => trade.timestamp.0,
+            Self::Tick(tick, _) => tick.timestamp.0,
+            Self::Best(best, _) => best.timestamp.0,
+            Self::New(market, _) => market.timestamp.0,
+            Self::Resolved(market, _) => market.timestamp.0,
+        }
+    }
+}
+
 impl PolymarketDecode {
     /// A decoder that has heard nothing yet.
     pub fn new(hashes: Hashes) -> Self {
@@ -109,26 +127,24 @@ impl Decode for PolymarketDecode {
 impl PolymarketDecode {
     fn frame(&mut self, frame: &Frame, out: &mut Vec<Output>) -> Result<(), DecodeError> {
         if frame.kind == FrameKind::Sent {
-            self.sent(frame);
+            self.sent(frame, out);
             return Ok(());
         }
         if let Some(message) = scan::price_change(&frame.payload) {
             let message = self.price_change_of(message)?;
-            self.expire(frame, out);
             self.message(frame, message, out);
             self.heard = frame.elapsed;
             return Ok(());
         }
         match glance(&frame.payload).map_err(malformed)? {
             Glance::Beat | Glance::Complaint(_) => {
-                self.expire(frame, out);
+                self.expire(frame, None, out);
                 return Ok(());
             }
             Glance::RestBook => return self.rest_book(frame, out),
             Glance::Unknown(what) => return Err(DecodeError::Unknown(shown(&what))),
             Glance::One(event) => {
                 let message = self.read(event, &frame.payload)?;
-                self.expire(frame, out);
                 self.message(frame, message, out);
             }
             Glance::Many(all) => {
@@ -140,7 +156,6 @@ impl PolymarketDecode {
                         _ => return Err(DecodeError::Unknown("an error among messages".to_owned())),
                     }
                 }
-                self.expire(frame, out);
                 messages.into_iter().for_each(|message| self.message(frame, message, out));
             }
         }
@@ -149,13 +164,17 @@ impl PolymarketDecode {
     }
 
     /// What was left is not followed any more, until it is asked for again.
-    fn sent(&mut self, frame: &Frame) {
+    fn sent(&mut self, frame: &Frame, out: &mut Vec<Output>) {
         let Ok(sent) = serde_json::from_slice::<Sent<'_>>(&frame.payload) else { return };
         for token in &sent.assets_ids {
-            let Some(at) = self.places.get(token.as_ref()) else { continue };
+            let Some(at) = self.places.get(token.as_ref()).copied() else { continue };
             match sent.operation.as_ref() {
-                "unsubscribe" => self.tokens[*at].leave(frame.elapsed),
-                _ => self.tokens[*at].ask(frame.elapsed),
+                "unsubscribe" => self.tokens[at].leave(frame.elapsed),
+                _ if self.tokens[at].ask(frame.elapsed) => {
+                    self.confirm(frame, at, None, out);
+                    self.tokens[at].forget();
+                }
+                _ => {}
             }
         }
     }
@@ -208,6 +227,7 @@ impl PolymarketDecode {
     }
 
     fn message(&mut self, frame: &Frame, message: Message<'_>, out: &mut Vec<Output>) {
+        self.expire(frame, message.millis(), out);
         match message {
             Message::Book(book, at) => self.book(frame, &book, at, out),
             Message::PriceChange(message, tokens) => {
@@ -326,12 +346,12 @@ impl PolymarketDecode {
         let token = &mut tokens[group.token];
         let market = &mut markets[token.market];
         let due = self.hashes == Hashes::Always || token.is_due(frame.elapsed);
-        let hash = group.claim.hash;
-        token.claims.heard(group.claim.millis, hash);
+        let (millis, hash) = (group.claim.millis, group.claim.hash);
+        token.claims.heard(millis, hash);
         let seen = || evidence(frame, None);
         let (verdict, news) = token.check(market, group.claim, frame.elapsed, due, seen, text);
         if news {
-            self.suspected.push_back((frame.elapsed, group.token));
+            self.suspected.push_back((frame.elapsed, millis.unwrap_or(0), group.token));
         }
         if verdict == Verdict::Verified {
             self.counts.books_verified += 1;
@@ -376,7 +396,7 @@ impl PolymarketDecode {
     /// Holds a token's book against what REST says of it, or does so once the socket has come as far.
     fn rest_book(&mut self, frame: &Frame, out: &mut Vec<Output>) -> Result<(), DecodeError> {
         let (book, only): (Book<'_>, RestOnly<'_>) = (parse(&frame.payload)?, parse(&frame.payload)?);
-        self.expire(frame, out);
+        self.expire(frame, None, out);
         let Some(at) = self.places.get(book.asset_id.as_ref()).copied() else { return Ok(()) };
         let Some(rest) = RestBook::new(&book, &only, frame.elapsed, &mut self.text) else { return Ok(()) };
         if !self.compare(frame, at, &rest, false, out) {
@@ -401,19 +421,20 @@ impl PolymarketDecode {
         true
     }
 
-    /// Decides suspicions that nothing was heard about any more, and what REST said and the socket did not.
-    fn expire(&mut self, frame: &Frame, out: &mut Vec<Output>) {
+    /// Decides suspicions that nothing was heard about any more, and what REST said and the socket did not. `time` is the
+    /// venue's.
+    fn expire(&mut self, frame: &Frame, time: Option<u64>, out: &mut Vec<Output>) {
         let late = |(since, _): &mut (Duration, usize)| frame.elapsed.saturating_sub(*since) >= LATE_MAX;
         while let Some((since, at)) = self.asked.pop_front_if(late) {
             if let Some(rest) = self.tokens[at].rest.take_if(|rest| rest.received == since) {
                 self.compare(frame, at, &rest, true, out);
             }
         }
-        while let Some((since, at)) = self.suspected.front().copied() {
-            if frame.elapsed.saturating_sub(since) < SUSPICION_MAX {
-                return;
-            }
-            self.suspected.pop_front();
+        let over = |(since, millis, _): &mut (Duration, u64, usize)| match time {
+            Some(time) => time >= millis.saturating_add(SUSPICION_MILLIS),
+            None => frame.elapsed.saturating_sub(*since) >= SUSPICION_MAX,
+        };
+        while let Some((since, _, at)) = self.suspected.pop_front_if(over) {
             if self.tokens[at].is_suspected_since(since) {
                 self.confirm(frame, at, None, out);
             }

@@ -12,8 +12,10 @@ use crate::sim::faults::witness::{Evidence, Place, Shown, Topic, Witness};
 
 /// Everything about a token is one channel.
 const CHANNEL: &str = "market";
-/// How long a suspicion waits for another message of its token.
-const SUSPICION_NANOS: i64 = 1_000_000_000;
+/// How much later a message must be for a suspicion not to wait for another one of its token,
+const SUSPICION_MILLIS: u64 = 1_000;
+/// and how long it waits where nothing but answers to pings comes.
+const SUSPICION_NANOS: i64 = 5_000_000_000;
 
 #[derive(Default)]
 pub(super) struct PolymarketWitness {
@@ -186,11 +188,13 @@ fn messages(text: &str) -> Vec<Message> {
 impl View {
     fn take(&mut self, text: &str, place: Option<Place>) -> Vec<Shown> {
         let mut shown = Vec::new();
-        let messages = messages(text);
-        if messages.iter().any(|message| !message.event_type.is_empty()) || text == "PONG" {
-            self.expire(place, &mut shown);
+        if text == "PONG" {
+            self.expire(None, place, &mut shown);
         }
-        for message in &messages {
+        for message in &messages(text) {
+            if let Ok(time) = message.timestamp.parse() {
+                self.expire(Some(time), place, &mut shown);
+            }
             match message.event_type.as_str() {
                 "book" => self.book(message, place, &mut shown),
                 "price_change" => self.changes(message, place, &mut shown),
@@ -203,11 +207,12 @@ impl View {
         shown
     }
 
-    fn expire(&mut self, place: Option<Place>, shown: &mut Vec<Shown>) {
+    fn expire(&mut self, time: Option<u64>, place: Option<Place>, shown: &mut Vec<Shown>) {
         let Some(now) = place.map(|place| place.at.nanos()) else { return };
-        let old = |token: &Token| {
-            let since = token.suspicion.as_ref().and_then(|(_, place)| *place);
-            since.is_some_and(|since| now - since.at.nanos() >= SUSPICION_NANOS)
+        let old = |token: &Token| match (&token.suspicion, time) {
+            (Some((claim, _)), Some(time)) => time >= claim.millis + SUSPICION_MILLIS,
+            (Some((_, Some(since))), None) => now - since.at.nanos() >= SUSPICION_NANOS,
+            _ => false,
         };
         let old: Vec<_> =
             self.tokens.iter().filter(|(_, token)| old(token)).map(|(id, _)| id.clone()).collect();
