@@ -174,6 +174,8 @@ fn set(levels: &mut Vec<Level>, found: Result<usize, usize>, level: Level) {
 
 fn fill(levels: &mut Vec<Level>, given: &[Level], side: BookSide) {
     levels.clear();
+    // Room for a few more: there are many books, and inserting into a full vector would double it.
+    levels.reserve_exact(given.len() + given.len() / 4 + 1);
     levels.extend_from_slice(given);
     let ascending = |pair: &[Level]| order(side, pair[0].price, pair[1].price) == Ordering::Less;
     let descending = |pair: &[Level]| order(side, pair[0].price, pair[1].price) == Ordering::Greater;

@@ -175,7 +175,7 @@ impl Channels {
 /// The channels of a symbol of which so much of the book is wanted. Where no channel is the book alone, it comes with
 /// another one: then it can be had, and not left out.
 fn deep(channels: &[Channel], book: Option<&str>, depth: SymbolDepth) -> Result<Vec<Channel>> {
-    let is_book = |channel: &&Channel| Some(channel.name.as_str()) == book;
+    let is_book = |channel: &&Channel| Some(channel.name.as_ref()) == book;
     let mut without: Vec<_> = channels.iter().filter(|channel| !is_book(channel)).cloned().collect();
     match (depth, book) {
         (SymbolDepth::L1, None) => Err(Error::new(ErrorKind::Invalid, "open feed")

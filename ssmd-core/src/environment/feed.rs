@@ -165,7 +165,7 @@ fn channels(node: &Node<'_>, feed: &FeedWords, path: &str, log: &mut Log<'_>) ->
         };
         // A session carries one depth a symbol, so `book` twice is a duplicate whatever the depths are.
         let once = match feed.channel(&channel.name).map(|words| words.option) {
-            Some(OptionWords::Depth) => channel.name.clone(),
+            Some(OptionWords::Depth) => channel.name.to_string(),
             _ => channel.to_string(),
         };
         if let Some(first) = seen.insert(once, item.span.start) {

@@ -85,7 +85,7 @@ impl FeedWords {
             return Err(invalid().hint(format!("the channels are: {}", known.join(", "))));
         };
         let options = self.options(words);
-        if channel.option.as_ref().is_none_or(|option| options.contains(option)) {
+        if channel.option.as_deref().is_none_or(|option| options.iter().any(|known| known == option)) {
             return Ok(words);
         }
         Err(invalid().hint(match options.as_slice() {

@@ -186,6 +186,9 @@ impl SideDigits {
             self.text.truncate(start);
             self.text.extend_from_slice(text.as_bytes());
             self.levels.truncate(at);
+            if self.levels.capacity() == 0 {
+                self.levels.reserve_exact(CHECKED_LEVELS);
+            }
             self.levels.push((price, size, end));
         }
         end

@@ -78,7 +78,7 @@ pub fn open(spec: &FeedSpec, context: &OpenContext) -> Result<Arc<dyn Feed>> {
     let channels = Channels::new(spec, "PF_XBTUSD", |channel| {
         Ok(if parse_channel(channel)?.has_products() { About::Symbols } else { About::Venue })
     })?;
-    let ticks = spec.channels.iter().any(|channel| channel.name == Stream::Ticker.name());
+    let ticks = spec.channels.iter().any(|channel| *channel.name == *Stream::Ticker.name());
     let protocol = KrakenFuturesProtocol::new(spec.url.as_deref().unwrap_or(URL));
     let options = WsOptions {
         name: spec.name.clone(),

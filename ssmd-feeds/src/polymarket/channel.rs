@@ -66,7 +66,7 @@ pub enum Asked {
 pub fn parse_channel(channel: &Channel) -> Result<Asked> {
     WORDS.check(channel)?;
     let option = channel.option.as_deref();
-    if channel.name == REST_BOOK {
+    if *channel.name == *REST_BOOK {
         let seconds = option.unwrap_or(REST_EVERY).parse().map_err(|cause| {
             Error::new(ErrorKind::Bug, "read channel").with("channel", channel).because(cause)
         })?;

@@ -99,7 +99,7 @@ impl Shared {
     pub(super) fn new(dir: PathBuf, options: Options, clock: Arc<dyn Clock>, mark: Mark, bytes: u64) -> Self {
         let queue = Queue {
             state: State::Open,
-            buffer: Vec::new(),
+            buffer: Vec::with_capacity(options.queue_bytes),
             first: 0,
             tip: mark.tip,
             cost: 0,

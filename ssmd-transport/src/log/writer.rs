@@ -63,7 +63,9 @@ impl Writer {
     /// Writes until the log is closed or the disk fails.
     pub(super) fn run(mut self) {
         let _end = EndOnPanic(Arc::clone(&self.shared));
-        let mut buffer = Vec::new();
+        // As the queue's: all of it from the beginning, and given back whole. Grown step by step, they would leave holes
+        // between what lives longer.
+        let mut buffer = Vec::with_capacity(self.shared.options.queue_bytes);
         loop {
             let work = self.shared.take(&mut buffer);
             let written = self.write_when_there_is_room(&buffer, &work);
