@@ -131,8 +131,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> WsSocket<S> {
 
     /// Nothing came: whether the connection has ended all the same.
     fn poll_end(&mut self, context: &mut Context<'_>, stalled: Poll<()>) -> Poll<Result<()>> {
-        if let Some(cause) = self.stream.get_mut().broken.take() {
-            return Poll::Ready(Err(Error::io(SEND, cause)));
+        if self.stream.get_ref().broken.is_some() && self.leaving.is_none() {
+            // What the other side sent before may be there already, and we may not have been woken for it yet.
+            self.leaving = Some(self.clock.sleep(GOODBYE_TIME_MAX));
         }
         if stalled.is_ready() {
             return Poll::Ready(Err(Error::new(ErrorKind::Timeout, SEND)
@@ -140,7 +141,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> WsSocket<S> {
                 .with("seconds", WRITE_TIME_MAX.as_secs())));
         }
         let left = self.leaving.as_mut().is_some_and(|leaving| leaving.as_mut().poll(context).is_ready());
-        if left { Poll::Ready(Err(self.closed())) } else { Poll::Pending }
+        if !left {
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(match self.stream.get_mut().broken.take() {
+            Some(cause) => Error::io(SEND, cause),
+            None => self.closed(),
+        }))
     }
 
     fn closed(&mut self) -> Error {

@@ -7,7 +7,7 @@ use crate::dial::{Dial, Received, Socket};
 use crate::tls::{client_config, client_config_with_pem};
 use crate::venue::Handshake;
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use ssmd_core::{Clock, ErrorKind, ManualClock, SystemClock, Timestamp};
@@ -280,6 +280,27 @@ pub async fn an_end_without_a_goodbye_is_an_end(make: Make) {
         assert_eq!(end.kind(), ErrorKind::Closed, "{end}");
     };
     tokio::join!(serving, listening);
+}
+
+/// The other side speaks and is gone with what it did not read, and we find out by writing.
+pub async fn what_arrived_before_writing_failed_is_given(make: Make) {
+    let dial = plain(make);
+    let server = Server::start().await;
+    let handshake = to(&server.url);
+    let (mut peer, socket) = tokio::join!(server.accept(), dial.open(&handshake, system()));
+    let mut socket = socket.expect(MUST);
+    peer.say("first").await;
+    assert_eq!(texts(&receive(&mut socket).await), ["first"]);
+    socket.send(Bytes::from_static(b"never read")).expect(MUST);
+    let mut got = Vec::new();
+    assert!(socket.receive(MANY, &mut got).now_or_never().is_none());
+    soon("arrive", peer.0.get_ref().readable()).await.expect(MUST);
+    peer.burst((0..10).map(|n| n.to_string())).await;
+    drop(peer);
+    // It may be known by now that nothing can be sent.
+    let _ = socket.send(Bytes::from_static(b"too late"));
+    let (got, _) = all(&mut socket).await;
+    assert_eq!(texts(&got), ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
 }
 
 /// `receive` is dropped whenever nothing is ready.

@@ -40,6 +40,7 @@ macro_rules! dial_conformance {
                 our_goodbye_is_answered_and_what_comes_before_the_answer_is_given
                 what_the_protocol_forbids_is_corrupt_and_costs_nothing_before_it
                 an_end_without_a_goodbye_is_an_end
+                what_arrived_before_writing_failed_is_given
                 a_dropped_receive_loses_nothing
                 a_server_that_never_answers_is_given_up
                 a_peer_that_does_not_read_is_noticed
