@@ -2,7 +2,7 @@
 //! twice while one of them is up, and every book is the venue's.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,6 +46,8 @@ struct Fate {
 struct Step {
     symbol: usize,
     level: Option<(BookSide, i64, i64)>,
+    /// Whether the venue tells the whole book instead of its change, where changes have no numbers.
+    whole: bool,
 }
 
 fn symbol(at: usize) -> Symbol {
@@ -121,6 +123,15 @@ impl Venue {
     }
 }
 
+impl Venue {
+    /// The book after a step.
+    fn whole(&self, step: usize) -> Body {
+        let [bids, asks] =
+            [BookSide::Bid, BookSide::Ask].map(|side| self.books[step].levels(side).copied().collect());
+        Body::BookSnapshot(Book { bids, asks, ..Book::default() })
+    }
+}
+
 /// Something that one connection hears.
 enum Heard {
     Open(usize),
@@ -175,6 +186,7 @@ fn connection(fate: &Fate, twin: usize, venue: &Venue) -> Vec<(u64, u64, Heard)>
 struct Journal<'a> {
     venue: &'a Venue,
     merger: Merger,
+    by_content: bool,
     n: u64,
     indices: BTreeMap<u64, u64>,
     told: Vec<Record>,
@@ -212,8 +224,12 @@ impl Journal<'_> {
             }
             Heard::Step(step) | Heard::Jump(step) => {
                 let is_book = self.venue.steps[*step].level.is_some();
-                let record =
-                    Record { header: self.venue.header(*step, place, self.n), body: self.venue.body(*step) };
+                let header = self.venue.header(*step, place, self.n);
+                let body = match is_book && self.by_content && self.venue.steps[*step].whole {
+                    true => self.venue.whole(*step),
+                    false => self.venue.body(*step),
+                };
+                let record = Record { header, body };
                 match heard {
                     Heard::Jump(step) if is_book => {
                         out.push(self.gap(*step, place));
@@ -274,12 +290,8 @@ impl Journal<'_> {
         let mut header = self.venue.header(last.unwrap_or(0), place, self.n);
         header.symbol = Some(symbol(of));
         header.sequence = Some(last.map_or(100, |last| self.venue.numbers[last]));
-        let mut book = Book::default();
-        if let Some(last) = last {
-            book.bids = self.venue.books[last].levels(BookSide::Bid).copied().collect();
-            book.asks = self.venue.books[last].levels(BookSide::Ask).copied().collect();
-        }
-        Some(Output::Record(Record { header, body: Body::BookSnapshot(book) }))
+        let nothing = Body::BookSnapshot(Book::default());
+        Some(Output::Record(Record { header, body: last.map_or(nothing, |last| self.venue.whole(last)) }))
     }
 }
 
@@ -290,8 +302,15 @@ fn merge(venue: &Venue, fates: &[Fate; 2], rules: MergeRules) -> Vec<Record> {
     all.extend((0..end / 1000).map(|second| (second * 1000 + 500, 0, Heard::Tick)));
     // Frames of one connection stay in their order; of two at one time, any may be first.
     all.sort_by_key(|(at, ..)| *at);
-    let mut journal =
-        Journal { venue, merger: Merger::new(rules), n: 0, indices: BTreeMap::new(), told: Vec::new() };
+    let by_content = rules.books == BookIdentity::Change;
+    let mut journal = Journal {
+        venue,
+        merger: Merger::new(rules),
+        by_content,
+        n: 0,
+        indices: BTreeMap::new(),
+        told: Vec::new(),
+    };
     all.iter().for_each(|(at, session, heard)| journal.push(*at, *session, heard));
     journal.told
 }
@@ -315,7 +334,7 @@ fn check(venue: &Venue, told: &[Record]) -> Result<(), TestCaseError> {
             })
             .collect();
         prop_assert_eq!(trades, truth, "trades of {}", symbol(of));
-        let (mut book, mut at) = (OrderBook::new(), 100);
+        let (mut book, mut at, mut told) = (OrderBook::new(), 100, BTreeSet::new());
         for record in mine {
             match &record.body {
                 Body::BookSnapshot(given) => {
@@ -333,21 +352,45 @@ fn check(venue: &Venue, told: &[Record]) -> Result<(), TestCaseError> {
                 Body::Switch(_) => {}
                 _ => continue,
             }
+            told.insert(at);
             let step = (0..venue.steps.len()).rev().find(|step| is(step, true) && venue.numbers[*step] == at);
             let expected = step.map_or_else(OrderBook::new, |step| venue.books[step].clone());
             prop_assert_eq!(&book, &expected);
         }
+        let (first, last) = (told.first().copied().unwrap_or(0), told.last().copied().unwrap_or(0));
+        prop_assert_eq!(told.len() as u64, last - first + 1, "a book is missing");
         let last = (0..venue.steps.len()).rev().find(|step| is(step, true));
         prop_assert_eq!(at, last.map_or(100, |last| venue.numbers[last]), "the end of the book is missing");
     }
     Ok(())
 }
 
+/// The one that leads is five seconds behind the other, which tells whole books again and again, and dies.
+#[test]
+fn who_was_far_behind_is_followed_from_where_it_was() {
+    let change = |at: i64| (BookSide::Bid, 1 + at % 5, 1 + at % 7);
+    let steps = (0..STEPS.cast_signed()).map(|at| Step {
+        symbol: (at % 2) as usize,
+        level: (at % 7 != 0).then(|| change(at / 2)),
+        whole: at % 5 == 0,
+    });
+    let venue = Venue::new(steps.collect());
+    let behind = Fate { lags: vec![5000], dies: vec![12_000], loses: Vec::new() };
+    let ahead = Fate { lags: vec![0], dies: vec![4000], loses: Vec::new() };
+    for rules in [NUMBERED, BY_CONTENT] {
+        check(&venue, &merge(&venue, &[behind.clone(), ahead.clone()], rules)).unwrap();
+    }
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let side = prop_oneof![Just(BookSide::Bid), Just(BookSide::Ask)];
     let level = prop::option::weighted(0.7, (side, 1_i64..6, 0_i64..4));
     prop::collection::vec(
-        (0_usize..2, level).prop_map(|(symbol, level)| Step { symbol, level }),
+        (0_usize..2, level, prop::bool::weighted(0.15)).prop_map(|(symbol, level, whole)| Step {
+            symbol,
+            level,
+            whole,
+        }),
         STEPS as usize,
     )
 }

@@ -26,6 +26,8 @@ pub(super) struct Keyed {
     leader: Option<SessionId>,
     /// Why and since when nobody leads.
     lost: Option<(GapCause, Duration)>,
+    /// Whether what waited then was looked through for the book as it was told.
+    sought: bool,
     /// Whose place the leader has taken, why, and the last frame from there.
     left: Option<(GapCause, Evidence)>,
     last: Option<Evidence>,
@@ -54,6 +56,15 @@ struct Item {
     key: Option<u64>,
     at: Duration,
     record: Record,
+}
+
+impl Item {
+    fn snapshot(&self) -> Option<&Book> {
+        match &self.record.body {
+            Body::BookSnapshot(book) => Some(book),
+            _ => None,
+        }
+    }
 }
 
 /// What was told in the last while, by its keys.
@@ -122,18 +133,36 @@ impl Dating {
 impl Line {
     /// Keeps what the leader has not said.
     fn wait(&mut self, item: Item, is_book: bool) {
-        let is_snapshot = matches!(item.record.body, Body::BookSnapshot(_));
-        if is_snapshot && !self.whole {
-            // What it said before belongs to another subscription.
-            self.ahead.clear();
-        } else if self.whole && item.key.is_none() || self.ahead.len() >= HELD_MAX {
+        let is_snapshot = item.snapshot().is_some();
+        if self.whole && (item.key.is_none() || self.ahead.len() >= HELD_MAX) {
             self.ahead.clear();
             (self.whole, self.broken) = (false, is_book && !is_snapshot);
             if self.broken {
                 return;
             }
+        } else if !self.whole {
+            // The leader may say it later, however far it is behind, and then this one is whole from there on.
+            let old = |first: &mut Item| first.at + REMEMBERED_FOR < item.at;
+            while self.ahead.len() >= HELD_MAX || self.ahead.front_mut().is_some_and(old) {
+                self.ahead.pop_front();
+            }
         }
         self.ahead.push_back(item);
+    }
+
+    /// Goes on behind the last snapshot that is this book, among the items from that place on.
+    fn meets(&mut self, book: &OrderBook, from: usize) -> bool {
+        let is_it = |item: &Item| {
+            item.snapshot().is_some_and(|given| {
+                let mut shown = OrderBook::new();
+                shown.replace(&given.bids, &given.asks);
+                shown == *book
+            })
+        };
+        let Some(at) = self.ahead.iter().skip(from).rposition(is_it) else { return false };
+        self.ahead.drain(..=from + at);
+        self.whole = true;
+        true
     }
 }
 
@@ -148,6 +177,7 @@ impl Keyed {
             is_book: true,
             leader: None,
             lost: None,
+            sought: false,
             left: None,
             last: None,
             told: Told::default(),
@@ -206,7 +236,7 @@ impl Keyed {
     fn leave(&mut self, session: SessionId, cause: GapCause, now: Duration) {
         if self.leader == Some(session) {
             self.leader = None;
-            self.lost = Some((cause, now));
+            (self.lost, self.sought) = (Some((cause, now)), false);
             self.left = self.last.clone().map(|last| (cause, last));
         }
     }
@@ -217,6 +247,7 @@ impl Keyed {
         if let Some(at) = (0..self.lines.len()).find(|at| self.is_whole(*at, since)) {
             return self.follow(at, out);
         }
+        self.sought = true;
         // A connection that has no hole since before the leader was lost may come to what was told.
         let lines = &self.lines;
         let of = |session| lines.iter().find(|line| line.session == session);
@@ -227,8 +258,13 @@ impl Keyed {
             return;
         }
         let begins = |line: &Line| {
-            let fits = |item: &Item| !self.is_book || matches!(item.record.body, Body::BookSnapshot(_));
-            line.ahead.iter().position(fits)
+            if !self.is_book {
+                return (!line.ahead.is_empty()).then_some(0);
+            }
+            // What came before the leader was lost may be older than what was told.
+            let fits = |item: &Item| item.snapshot().is_some();
+            let later = line.ahead.iter().position(|item| fits(item) && item.at >= since);
+            later.or_else(|| line.ahead.iter().rposition(fits))
         };
         let first = lines.iter().enumerate().find_map(|(at, line)| Some((at, begins(line)?)));
         let Some((at, begin)) = first else { return self.ask_again(symbol, since, now.now, out) };
@@ -248,17 +284,9 @@ impl Keyed {
             // What it was told of before, it was heard to say long ago, or there was nothing to say.
             return line.since + HOLD_MAX <= lost;
         }
-        let Some(Item { record: Record { body: Body::BookSnapshot(given), .. }, .. }) = line.ahead.front()
-        else {
-            return false;
-        };
-        let mut book = OrderBook::new();
-        book.replace(&given.bids, &given.asks);
-        let same = book == self.book;
-        if same {
-            line.ahead.pop_front();
-        }
-        same
+        // What waited when the leader was lost is looked through once, then what comes.
+        let from = if self.sought { line.ahead.len().saturating_sub(1) } else { 0 };
+        line.meets(&self.book, from)
     }
 
     /// Lets another connection lead, and tells what it has ahead.

@@ -5,15 +5,15 @@
 mod common;
 mod wires;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::environment::FeedSpec;
 use ssmd_core::record::Book;
 use ssmd_core::{
-    Body, BookSide, Clock, Decoders, FeedName, Merger, OrderBook, Output, Record, Symbol, SystemClock, Tasks,
-    Timestamp,
+    Body, BookSide, Clock, Decoders, FeedName, Merger, OrderBook, Output, Record, SessionId, Symbol,
+    SystemClock, Tasks, Timestamp, TradeIdentity,
 };
 use ssmd_feeds::kraken::checksum;
 use ssmd_feeds::sim::{self, Sim, SimOptions, Source};
@@ -32,18 +32,71 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
+/// A venue that is recorded over two connections.
+struct Venue {
+    name: &'static str,
+    row: &'static str,
+    path: &'static str,
+    channels: &'static [&'static str],
+    depth: Option<u32>,
+    /// Messages a second.
+    rate: f64,
+}
+
+const KRAKEN: Venue = Venue {
+    name: "kraken",
+    row: "R19",
+    path: "/v2",
+    channels: &["book", "trade", "ticker"],
+    depth: Some(10),
+    rate: 400.0,
+};
+const FUTURES: Venue =
+    Venue { name: "kraken-futures", row: "R19-futures", path: "/ws/v1", depth: None, ..KRAKEN };
+const KALSHI: Venue = Venue {
+    name: "kalshi",
+    row: "R19-kalshi",
+    path: "/trade-api/ws/v2",
+    channels: &["orderbook_delta", "trade", "ticker"],
+    depth: None,
+    rate: 400.0,
+};
+const POLYMARKET: Venue = Venue {
+    name: "polymarket",
+    row: "R19-polymarket",
+    path: "/ws/market",
+    channels: &["market"],
+    depth: None,
+    // Each change has the hash of a whole book, which takes its time where nothing is optimized.
+    rate: 100.0,
+};
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r19_one_of_two_connections_dies_again_and_again() {
-    let heard = r19("kraken", "/v2", "R19").await;
+    let heard = r19(&KRAKEN).await;
     assert_eq!(wrong_books(&heard.told), Vec::<String>::new());
     assert_eq!(newest_books(&heard.raw), newest_books(&heard.told), "the end of a book is missing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r19_one_of_two_connections_to_futures_dies_again_and_again() {
-    let heard = r19("kraken-futures", "/ws/v1", "R19-futures").await;
+    let heard = r19(&FUTURES).await;
     assert_eq!(jumps(&heard.told, change_number), Vec::<String>::new(), "numbers of changes");
     assert_eq!(highest(&heard.told, change_number), highest(&heard.raw, change_number));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r19_one_of_two_connections_to_kalshi_dies_again_and_again() {
+    let heard = r19(&KALSHI).await;
+    assert_eq!(lost_or_twice(&heard, is_change), Vec::<String>::new());
+    assert_eq!(last_books(&heard.told), heard_books(&heard.raw));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r19_one_of_two_connections_to_polymarket_dies_again_and_again() {
+    let heard = r19(&POLYMARKET).await;
+    assert_eq!(lost_or_twice(&heard, is_change), Vec::<String>::new());
+    assert_eq!(last_books(&heard.told), heard_books(&heard.raw));
 }
 
 /// All that both connections said, and what was told of it.
@@ -52,40 +105,46 @@ struct Heard {
     told: Vec<Record>,
 }
 
-async fn r19(venue: &str, path: &str, row: &str) -> Heard {
+async fn r19(venue: &Venue) -> Heard {
+    let row = venue.row;
     let (seconds, seed) = (number("SSMD_R19_SECONDS", SECONDS), number("SSMD_R19_SEED", 19));
-    let (entries, cut) = record(venue, path, Duration::from_secs(seconds), seed).await;
-    let feed: FeedName = venue.parse().unwrap();
+    let (entries, cut) = record(venue, Duration::from_secs(seconds), seed).await;
+    let feed: FeedName = venue.name.parse().unwrap();
     let (raw, told) = (decode(&entries, &feed, false), decode(&entries, &feed, true));
     assert_eq!(told, decode(&entries, &feed, true), "the same journal must give the same");
+    let heard = Heard { raw, told };
+    let Heard { raw, told } = &heard;
     let trades = |record: &Record| match &record.body {
-        Body::Trade(trade) if venue == "kraken" => trade.id.as_deref()?.parse().ok(),
+        Body::Trade(trade) if venue.name == "kraken" => trade.id.as_deref()?.parse().ok(),
         Body::Trade(_) => record.header.sequence,
         _ => None,
     };
+    let is_trade = |record: &Record| matches!(record.body, Body::Trade(_));
+    let by_number = ssmd_feeds::merge_rules(&feed).trades != TradeIdentity::Id;
     let holes: Vec<_> = told.iter().filter(|record| matches!(record.body, Body::Gap(_))).collect();
     let switches = told.iter().filter(|record| matches!(record.body, Body::Switch(_))).count();
-    let (wrong, raw_gaps) = (jumps(&told, trades), gaps(&entries));
-    let count = told.iter().filter(|record| trades(record).is_some()).count();
+    let wrong = if by_number { jumps(told, trades) } else { lost_or_twice(&heard, is_trade) };
+    let raw_gaps = gaps(&entries);
+    let count = told.iter().filter(|record| is_trade(record)).count();
     println!("{row}-cut {cut} seed {seed}, {seconds} s");
     println!("{row}-raw-gaps {} switches {switches} trades {count}", raw_gaps.len());
     println!("{row}-gaps {} 0", holes.len());
     println!("{row}-duplicates-or-missing {} 0", wrong.len());
     assert!(cut > 0 && raw_gaps.len() >= cut, "{cut} were cut, {raw_gaps:#?}");
     assert!(holes.is_empty(), "{holes:#?}");
-    assert_eq!(wrong, Vec::<String>::new(), "numbers of trades");
+    assert_eq!(wrong, Vec::<String>::new(), "trades");
     assert!(switches > 0 && count > 0, "{switches} switches, {count} trades");
-    assert_eq!(highest(&told, trades), highest(&raw, trades), "the last trades are missing");
-    Heard { raw, told }
+    assert_eq!(highest(told, trades), highest(raw, trades), "the last trades are missing");
+    heard
 }
 
 /// Records a simulated venue over two wires, of which one at a time is cut; the journal, and how many were cut.
-async fn record(venue: &str, path: &str, time: Duration, seed: u64) -> (Vec<ssmd_core::Entry>, usize) {
+async fn record(venue: &Venue, time: Duration, seed: u64) -> (Vec<ssmd_core::Entry>, usize) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let symbols = sim::symbols(venue, 4).unwrap();
+    let symbols = sim::symbols(venue.name, 4).unwrap();
     let options = SimOptions {
-        venue: venue.to_owned(),
-        source: Source::Model { seed, symbols: symbols.clone(), rate: Some(400.0) },
+        venue: venue.name.to_owned(),
+        source: Source::Model { seed, symbols: symbols.clone(), rate: Some(venue.rate) },
         listen: "127.0.0.1:0".parse().unwrap(),
         anywhere: false,
         log: None,
@@ -104,11 +163,11 @@ async fn record(venue: &str, path: &str, time: Duration, seed: u64) -> (Vec<ssmd
         subscriptions: subscriptions.clone(),
     };
     let spec = FeedSpec {
-        url: Some(format!("ws://{}{path}", wires.address())),
-        channels: ["book", "trade", "ticker"].map(|channel| channel.parse().unwrap()).to_vec(),
+        url: Some(format!("ws://{}{}", wires.address(), venue.path)),
+        channels: venue.channels.iter().map(|channel| channel.parse().unwrap()).collect(),
         symbols: symbols.iter().map(ToString::to_string).collect(),
-        depth: (venue == "kraken").then_some(10),
-        ..FeedSpec::new(venue.parse().unwrap())
+        depth: venue.depth,
+        ..FeedSpec::new(venue.name.parse().unwrap())
     };
     let feed = ssmd_feeds::open(&spec, &context).unwrap();
     let journal = ToyJournal::new();
@@ -150,6 +209,82 @@ fn decode(entries: &[ssmd_core::Entry], feed: &FeedName, merged: bool) -> Vec<Re
 fn change_number(record: &Record) -> Option<u64> {
     let is_book = matches!(record.body, Body::BookDelta(_) | Body::BookSnapshot(_));
     is_book.then_some(record.header.sequence)?
+}
+
+fn is_change(record: &Record) -> bool {
+    matches!(record.body, Body::BookDelta(_))
+}
+
+/// A record without what its connection adds.
+type Said = (Symbol, Timestamp, String);
+
+/// How often each of these was said.
+fn counts<'a>(records: impl Iterator<Item = &'a Record>) -> BTreeMap<Said, usize> {
+    let mut counts = BTreeMap::new();
+    for Record { header, body } in records {
+        let said = (header.symbol.clone().unwrap(), header.venue_time.unwrap(), format!("{body:?}"));
+        *counts.entry(said).or_default() += 1;
+    }
+    counts
+}
+
+/// Which of these was told more or less often than a connection said it, from the first of its symbol on.
+fn lost_or_twice(heard: &Heard, is_one: impl Fn(&Record) -> bool) -> Vec<String> {
+    let sessions: BTreeSet<SessionId> = heard.raw.iter().map(|record| record.header.session).collect();
+    let mut said = BTreeMap::<Said, usize>::new();
+    for session in sessions {
+        let its = heard.raw.iter().filter(|record| record.header.session == session && is_one(record));
+        for (this, count) in counts(its) {
+            let known = said.entry(this).or_default();
+            *known = count.max(*known);
+        }
+    }
+    let told = counts(heard.told.iter().filter(|record| is_one(record)));
+    let mut firsts = BTreeMap::new();
+    for (symbol, time, _) in told.keys() {
+        firsts.entry(symbol).or_insert(time);
+    }
+    let since_first = |(symbol, time, _): &Said| firsts.get(symbol).is_some_and(|first| time >= *first);
+    let all: BTreeSet<&Said> = said.keys().filter(|this| since_first(this)).chain(told.keys()).collect();
+    let times = |counts: &BTreeMap<Said, usize>, this| counts.get(this).copied().unwrap_or_default();
+    let wrong = all.into_iter().filter(|this| times(&said, this) != times(&told, this));
+    wrong
+        .map(|this| format!("said {} times, told {}: {this:?}", times(&said, this), times(&told, this)))
+        .collect()
+}
+
+/// When each book was changed last, and what it was then.
+fn last_books(records: &[Record]) -> BTreeMap<Symbol, (Timestamp, OrderBook)> {
+    let mut books = BTreeMap::<Symbol, (Timestamp, OrderBook)>::new();
+    for Record { header, body } in records {
+        let (Body::BookSnapshot(given) | Body::BookDelta(given)) = body else { continue };
+        let (changed, book) = books.entry(header.symbol.clone().unwrap()).or_default();
+        match body {
+            Body::BookSnapshot(_) => book.replace(&given.bids, &given.asks),
+            _ => {
+                given.bids.iter().for_each(|level| book.apply(BookSide::Bid, *level));
+                given.asks.iter().for_each(|level| book.apply(BookSide::Ask, *level));
+                *changed = header.venue_time.unwrap();
+            }
+        }
+    }
+    books
+}
+
+/// The same of the connection that heard most of each book.
+fn heard_books(records: &[Record]) -> BTreeMap<Symbol, (Timestamp, OrderBook)> {
+    let sessions: BTreeSet<SessionId> = records.iter().map(|record| record.header.session).collect();
+    let mut newest = BTreeMap::<Symbol, (Timestamp, OrderBook)>::new();
+    for session in sessions {
+        let its: Vec<_> = records.iter().filter(|record| record.header.session == session).cloned().collect();
+        for (symbol, (changed, book)) in last_books(&its) {
+            let known = newest.entry(symbol).or_default();
+            if changed >= known.0 {
+                *known = (changed, book);
+            }
+        }
+    }
+    newest
 }
 
 /// The highest number of each symbol.

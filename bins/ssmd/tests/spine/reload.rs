@@ -152,7 +152,11 @@ fn a_symbol_is_added(programs: &[(&str, &str)]) {
     let feed = feed_of(&status, "kraken");
     assert_eq!((&feed["reconnects"], &feed["gaps"], &feed["sessions"]), (&0.into(), &0.into(), &1.into()));
     assert_eq!(status["healthy"], true, "{status}");
-    for said in output(0, &["env", "status", "--data", &world.data, "--json"]).lines() {
+    let said = until("every program has applied it", || {
+        let status = run(&["env", "status", "--data", &world.data, "--json"]);
+        status.status.success().then(|| String::from_utf8(status.stdout).unwrap())
+    });
+    for said in said.lines() {
         let said: Value = serde_json::from_str(said).unwrap();
         assert_eq!(
             (&said["differs"], said["changes"].as_array().unwrap().len()),
