@@ -2,3 +2,5 @@
 
 pub mod log;
 pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
