@@ -2,3 +2,5 @@
 
 pub mod log;
 pub mod memory;
+pub mod relay;
+pub mod reopened;
