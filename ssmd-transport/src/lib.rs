@@ -2,5 +2,7 @@
 
 pub mod log;
 pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod relay;
 pub mod reopened;

@@ -244,7 +244,14 @@ fn here(node: &Node<'_>, expected: &str, shown: &str, log: &mut Log<'_>) -> Opti
 }
 
 /// A secret's text. It can be neither printed nor serialized; only [`SecretText::expose`] gives it out.
+#[derive(Clone)]
 pub struct SecretText(String);
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
 
 impl SecretText {
     /// The secret itself: for a signature or a header, never for a message.
