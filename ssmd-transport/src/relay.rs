@@ -165,7 +165,20 @@ impl Relay {
             }
             never = self.attend(&known) => match never {},
         };
+        let lasts = self.lasts().await;
+        known.show(&lasts, self.clock.now());
         copied.map(|()| summary)
+    }
+
+    /// The last number of each origin of the log; none of those that cannot be asked for.
+    async fn lasts(&self) -> Positions {
+        match self.source.bounds().await {
+            Ok(bounds) => bounds.origins.into_iter().map(|(origin, (_, last))| (origin, last)).collect(),
+            Err(error) => {
+                tracing::debug!(feed = %self.feed, %error, "the log cannot be looked at");
+                Positions::new()
+            }
+        }
     }
 
     async fn copy(&self, known: &Known, summary: &mut Summary, stop: &CancellationToken) -> Result<()> {

@@ -106,11 +106,7 @@ impl Relay {
     pub(super) async fn attend(&self, known: &Known) -> std::convert::Infallible {
         let (mut reading, mut origins) = (Reading::default(), BTreeSet::new());
         loop {
-            let mut lasts = Positions::new();
-            match self.source.bounds().await {
-                Ok(bounds) => lasts = bounds.origins.into_iter().map(|(o, (_, last))| (o, last)).collect(),
-                Err(error) => tracing::debug!(feed = %self.feed, %error, "the log cannot be looked at"),
-            }
+            let lasts = self.lasts().await;
             known.show(&lasts, self.clock.now());
             origins.extend(lasts.keys().copied());
             let mut asked = false;
