@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use ssmd_core::environment::SecretText;
+use ssmd_core::name::encode;
 use ssmd_core::{Clock, Error, ErrorKind, Result};
 use tokio::sync::watch;
 
@@ -29,7 +30,8 @@ pub struct Options {
     /// One address, or several of one cluster with commas between them: `nats://a:4222,nats://b:4222`. `tls://`
     /// asks for TLS.
     pub url: String,
-    /// What the server's list of connections calls this one.
+    /// Who connects: what the server's list of connections calls it, and where its answers go (`_INBOX.NAME.…`, the
+    /// name encoded as a token), so that permissions can keep services from hearing one another's.
     pub name: String,
     /// What the server is shown.
     pub auth: Auth,
@@ -129,6 +131,7 @@ pub async fn connect(options: &Options, clock: Arc<dyn Clock>) -> Result<Connect
     let with = authenticate(ConnectOptions::new(), &options.auth)?;
     let with = secure(with, &options.tls)
         .name(&options.name)
+        .custom_inbox_prefix(format!("_INBOX.{}", encode(&options.name)))
         .connection_timeout(CONNECT_WITHIN)
         .request_timeout(Some(REQUEST_WITHIN))
         .ping_interval(PING_EVERY)

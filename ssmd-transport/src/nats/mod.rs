@@ -17,6 +17,10 @@
 
 mod connect;
 
+mod transport;
+
+mod cache;
+
 mod stream;
 
 mod journal;
@@ -30,6 +34,8 @@ mod chain;
 
 mod wire;
 
+pub use cache::{CacheSpec, NatsCache};
 pub use connect::{Auth, Connection, Options, SERVER_MIN, Tls, connect};
-pub use journal::{JournalSpec, NatsJournal, QUEUE_BYTES_MAX, WINDOW_MESSAGES};
+pub use journal::{JournalSpec, NatsJournal, ON_DISK, QUEUE_BYTES_MAX, WINDOW_MESSAGES};
 pub use stream::{Storage, StreamSpec};
+pub use transport::NatsTransport;
