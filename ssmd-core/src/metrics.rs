@@ -94,6 +94,18 @@ table! {
         "bytes of the local log on disk";
     LOG_UNCOVERED = Gauge "ssmd_log_uncovered_entries" ["feed"]
         "entries of the local log that no commit of the archive covers yet";
+    RELAYED = Counter "ssmd_relay_entries_total" ["feed"]
+        "entries of the local log that the shared journal took";
+    RELAY_BEHIND = Gauge "ssmd_relay_behind_entries" ["feed"]
+        "entries of the local log that the shared journal does not have yet";
+    RELAY_LAG = Gauge "ssmd_relay_lag_seconds" ["feed"]
+        "age in seconds of the oldest entry that the shared journal does not have yet";
+    RELAY_SKIPPED = Counter "ssmd_relay_skipped_entries_total" ["feed"]
+        "entries that the local log no longer had when the shared journal needed them";
+    RELAY_HEALED = Counter "ssmd_relay_healed_entries_total" ["feed"]
+        "entries given from the local log to readers that missed them in the shared journal";
+    RELAY_ERRORS = Counter "ssmd_relay_errors_total" ["feed", "error_type"]
+        "what went wrong: journal, cache, rewound (the shared journal lost what it had taken), damage (of the log), refused (an entry that the shared journal can never take)";
     ARCHIVED_ENTRIES = Counter "ssmd_archiver_entries_total" ["feed"]
         "entries that a commit covers";
     ARCHIVED_BYTES = Counter "ssmd_archiver_bytes_written_total" ["bucket"]

@@ -1,5 +1,6 @@
 //! The archiver: from a journal to committed segments. A crash at any step repeats work and changes nothing.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -7,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::{
-    Bounds, Clock, Entries, Entry, Error, ErrorKind, FeedName, Journal, Metrics, Origin, Positions, Result,
-    Start, Store,
+    Clock, Entries, Entry, Error, ErrorKind, FeedName, Journal, Metrics, Origin, Positions, Result, Start,
+    Store,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -113,6 +114,7 @@ impl Archiver {
             }
             match ended {
                 Ok(Pass::Done) => return Ok(run.summary),
+                Ok(Pass::Appeared) => {}
                 Ok(Pass::Again) => {
                     let overtaken = Error::new(ErrorKind::Conflict, "commit").with("feed", &self.feed);
                     run.publisher.wait(&mut attempts, overtaken).await?;
@@ -148,6 +150,8 @@ enum Pass {
     Done,
     /// Somebody else commits too: begin again from what is committed now.
     Again,
+    /// Entries came of an origin whose commits were not loaded: begin again with them.
+    Appeared,
 }
 
 /// What the journal had to say.
@@ -178,7 +182,9 @@ impl Run<'_> {
         positions.iter().for_each(|(&origin, &through)| self.covered(origin, through));
         let packer = Packer::new(self.archiver.feed.clone(), self.archiver.options.compression, &positions);
         let mut packer = Some(packer);
-        let (mut entries, skipped) = self.open(&bounds, positions).await?;
+        let known: BTreeSet<Origin> = bounds.origins.keys().copied().collect();
+        let begin = known.iter().map(|origin| (*origin, positions.get(origin).copied().unwrap_or(0)));
+        let (mut entries, skipped) = self.open(begin.collect()).await?;
         for (origin, first, last) in skipped {
             if !self.work(&mut packer, move |packer| packer.lost(origin, first, last)).await? {
                 return Ok(Pass::Again);
@@ -196,6 +202,9 @@ impl Run<'_> {
             let heard =
                 if done { Heard::End(Ok(())) } else { self.hear(&mut *entries, goal.is_some()).await };
             let going_on = match heard {
+                Heard::Entries(batch) if batch.iter().any(|entry| !known.contains(&entry.id.origin)) => {
+                    return Ok(Pass::Appeared);
+                }
                 Heard::Entries(batch) => self.work(&mut packer, move |packer| packer.push(&batch)).await?,
                 Heard::Lost(origin, first, last) => {
                     self.work(&mut packer, move |packer| packer.lost(origin, first, last)).await?
@@ -219,20 +228,25 @@ impl Run<'_> {
     }
 
     /// Opens the journal behind these positions, or where it begins, and says what is lost in between.
-    async fn open(
-        &self,
-        bounds: &Bounds,
-        mut positions: Positions,
-    ) -> Result<(Box<dyn Entries>, Vec<(Origin, u64, u64)>)> {
+    async fn open(&self, mut positions: Positions) -> Result<(Box<dyn Entries>, Vec<(Origin, u64, u64)>)> {
+        let journal = &self.archiver.journal;
         let mut skipped = Vec::new();
-        for (&origin, &(first, _)) in &bounds.origins {
-            let position = positions.get(&origin).copied().unwrap_or(0);
-            if first > position + 1 {
-                skipped.push((origin, position + 1, first - 1));
-                positions.insert(origin, first - 1);
+        loop {
+            let gone = match journal.read(Start::After(positions.clone())).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => error,
+                entries => return Ok((entries?, skipped)),
+            };
+            let before = skipped.len();
+            for (origin, (first, _)) in journal.bounds().await?.origins {
+                if let Some(position) = positions.get_mut(&origin).filter(|position| first > **position + 1) {
+                    skipped.push((origin, *position + 1, first - 1));
+                    *position = first - 1;
+                }
+            }
+            if skipped.len() == before {
+                return Err(gone);
             }
         }
-        Ok((self.archiver.journal.read(Start::After(positions)).await?, skipped))
     }
 
     async fn hear(&self, entries: &mut dyn Entries, stopping: bool) -> Heard {

@@ -4,3 +4,5 @@ pub mod log;
 pub mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;
+pub mod relay;
+pub mod reopened;

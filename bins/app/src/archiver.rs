@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ssmd_core::metrics::{self, Counter, Gauge};
-use ssmd_core::{Clock, Error, FeedName, Journal, Metrics, Origin, Result, Store, Tasks};
+use ssmd_core::{Clock, Error, ErrorKind, FeedName, Journal, Metrics, Origin, Result, Store, Tasks};
 use ssmd_storage::archive::Options;
 use ssmd_transport::log;
+use ssmd_transport::relay::Watermark;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::folder::Folder;
+use crate::shared::Shared;
 use crate::status::FeedStatus;
 
 /// How long archivers may take to seal, put and commit what is left.
@@ -24,6 +28,7 @@ pub(crate) struct Archivers {
     shown: Shown,
     store: Arc<dyn Store>,
     folder: Folder,
+    shared: Option<Shared>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     failed: Option<Error>,
@@ -49,29 +54,36 @@ impl Archivers {
     /// No feeds yet.
     pub(crate) fn new(
         store: Arc<dyn Store>,
-        folder: &Folder,
+        (folder, shared): (&Folder, Option<Shared>),
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Self {
         let (tasks, shown, folder) = (BTreeMap::new(), Shown::default(), folder.clone());
-        Self { tasks, shown, store, folder, clock, metrics, failed: None }
+        Self { tasks, shown, store, folder, shared, clock, metrics, failed: None }
     }
 
     /// Archives what the journal holds and will hold, once `open` has it. The log is told what it may forget.
-    pub(crate) fn archive(
-        &mut self,
-        feed: &FeedName,
-        open: impl Future<Output = Result<Arc<dyn Journal>>> + Send + 'static,
-    ) {
+    pub(crate) fn archive<F>(&mut self, feed: &FeedName, open: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = Result<Arc<dyn Journal>>> + Send + 'static,
+    {
         let (folder, metrics) = (&self.folder, &self.metrics);
         let (covered, opened) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
         let (seen, directory) = (Arc::clone(&covered), folder.log(feed));
+        let (archived_to, told) = watch::channel(BTreeMap::new());
+        let shared = self.shared.clone();
+        let is_shared = shared.is_some();
         let covered_to: ssmd_storage::archive::Covered = Arc::new(move |origin, n| {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             let known: &mut u64 = seen.entry(origin).or_default();
             *known = n.max(*known);
+            archived_to.send_replace(seen.clone());
             drop(seen);
-            log::cover(&directory, origin, n)
+            match log::cover(&directory, origin, n) {
+                // The log is on another machine, and is told by the relay beside it.
+                Err(error) if is_shared && error.kind() == ErrorKind::NotFound => Ok(()),
+                told => told,
+            }
         });
         let archived = Archived {
             covered,
@@ -87,6 +99,13 @@ impl Archivers {
         let (feed, clock, metrics) = (feed.clone(), Arc::clone(&self.clock), metrics.clone());
         let (name, store, mut tasks) = (feed.clone(), Arc::clone(&self.store), Tasks::new());
         let stop = tasks.token();
+        let open = open(stop.clone());
+        let telling = shared.map(|shared| Watermark {
+            cache: shared.cache(),
+            keys: shared.keys(&feed),
+            clock: Arc::clone(&clock),
+            archived: told,
+        });
         tasks.spawn("archive", async move {
             let journal = tokio::select! {
                 biased;
@@ -96,7 +115,7 @@ impl Archivers {
             opened.store(true, Ordering::Relaxed);
             let archiver =
                 ssmd_storage::Archiver { feed, journal, store, clock, metrics, options, covered: covered_to };
-            archiver.run(stop).await.map(drop)
+            tell(archiver.run(stop), telling).await
         });
         self.tasks.insert(name, tasks);
     }
@@ -152,11 +171,29 @@ impl Archivers {
     }
 }
 
+/// Archives, and tells the relay of it to the end.
+async fn tell(
+    archiving: impl Future<Output = Result<ssmd_storage::Summary>>,
+    telling: Option<Watermark>,
+) -> Result<()> {
+    let Some(telling) = telling else { return archiving.await.map(drop) };
+    let done = CancellationToken::new();
+    let archiving = async {
+        let archived = archiving.await;
+        done.cancel();
+        archived
+    };
+    let (archived, told) = tokio::join!(archiving, telling.run(done.clone()));
+    archived.map(drop).and(told)
+}
+
 impl Archived {
     /// Adds what is archived of this log to the feed's status.
     pub(crate) fn describe(&self, log: Option<Origin>, status: &mut FeedStatus) {
         let covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
-        status.archived = log.and_then(|origin| covered.get(&origin).copied()).unwrap_or_default();
+        // Without a log beside it, the entries come from the shared journal.
+        let of = |origin| covered.get(&origin).copied();
+        status.archived = log.map_or_else(|| covered.values().max().copied(), of).unwrap_or_default();
         drop(covered);
         status.commits = self.commits.get();
         status.objects = self.objects.get();

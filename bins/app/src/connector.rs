@@ -17,15 +17,19 @@ use ssmd_feeds::live::{Live, LiveOptions, MakeMessages};
 use ssmd_feeds::{Dial, Dialer, OpenContext, Resync, Subscriptions};
 use ssmd_transport::log::{self, Log};
 use ssmd_transport::memory::MemoryTransport;
+use ssmd_transport::relay::{self, Relay};
 use tokio::sync::{mpsc, watch};
 
 use crate::folder::Folder;
+use crate::shared::Shared;
 use crate::status::{FeedBook, FeedStatus};
 
 /// How long captures may take to close their sessions and reach the disk.
 const CAPTURE_STOPS_WITHIN: Duration = Duration::from_secs(30);
 /// How long decoders may take to reach what was captured.
 const LIVE_STOPS_WITHIN: Duration = Duration::from_secs(15);
+/// How long relays may take to copy what was captured. Each gives up by itself before that.
+const RELAY_STOPS_WITHIN: Duration = Duration::from_secs(15);
 /// Symbols that wait to be resynced; a decoder asks again with the next bad update.
 const RESYNCS_MAX: usize = 1024;
 
@@ -35,6 +39,7 @@ pub(crate) struct Connector {
     shown: Shown,
     environment: EnvironmentName,
     folder: Folder,
+    shared: Option<Shared>,
     transport: Arc<MemoryTransport>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -50,6 +55,7 @@ struct Recording {
     declare: watch::Sender<Arc<dyn Feed>>,
     captures: Tasks,
     decoders: Tasks,
+    relays: Tasks,
 }
 
 /// One feed, being recorded.
@@ -62,6 +68,8 @@ pub(crate) struct Recorded {
     receive_lag: ReceiveLag,
     resync: mpsc::Sender<Resync>,
     lag: Gauge,
+    /// How far the shared journal is behind the log, in entries and in seconds.
+    relay: Option<(Gauge, Gauge)>,
     missing: Gauge,
     sampled: Arc<Sampled>,
 }
@@ -82,7 +90,7 @@ impl Connector {
     /// `Denied` if another process records into the same folder; what feeds say of their configuration.
     pub(crate) async fn start(
         environment: &Environment,
-        folder: &Folder,
+        (folder, shared): (&Folder, Option<Shared>),
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<Self> {
@@ -91,6 +99,7 @@ impl Connector {
             shown: Shown::default(),
             environment: environment.name.clone(),
             folder: folder.clone(),
+            shared,
             transport: Arc::new(MemoryTransport::new()),
             clock,
             metrics,
@@ -145,6 +154,10 @@ impl Connector {
             receive_lag: live.receive_lag(),
             resync,
             lag: self.metrics.gauge(&metrics::LAG, &[spec.name.as_str()]),
+            relay: self.shared.as_ref().map(|_| {
+                let gauge = |of| self.metrics.gauge(of, &[spec.name.as_str()]);
+                (gauge(&metrics::RELAY_BEHIND), gauge(&metrics::RELAY_LAG))
+            }),
             missing: self.metrics.gauge(&metrics::SUBSCRIPTIONS_MISSING, &[spec.name.as_str()]),
             sampled: Arc::default(),
         });
@@ -154,7 +167,8 @@ impl Connector {
         let stop = decoders.token();
         decoders.spawn("decode", live.run(stop));
         self.sample(&recorded, &mut decoders);
-        self.recordings.push(Recording { recorded, context, declare, captures, decoders });
+        let relays = self.relay(&recorded);
+        self.recordings.push(Recording { recorded, context, declare, captures, decoders, relays });
         self.show();
         Ok(())
     }
@@ -190,6 +204,32 @@ impl Connector {
             universe_every: defaults.universe_every.filter(|_| spec.sync),
             ..defaults
         })
+    }
+
+    /// Copies the log to the shared journal, if there is one. A relay that fails stops nothing: the log keeps all.
+    fn relay(&self, recorded: &Recorded) -> Tasks {
+        let mut relays = Tasks::new();
+        let Some(shared) = &self.shared else { return relays };
+        let (feed, directory) = (recorded.name.clone(), self.folder.log(&recorded.name));
+        let relay = Relay {
+            feed: feed.clone(),
+            source: Arc::new(recorded.log.clone()),
+            target: shared.journal(&feed),
+            cache: shared.cache(),
+            keys: shared.keys(&feed),
+            clock: Arc::clone(&self.clock),
+            metrics: self.metrics.clone(),
+            options: relay::Options::default(),
+            covered: Arc::new(move |origin, n| log::cover(&directory, origin, n)),
+        };
+        let stop = relays.token();
+        relays.spawn("relay", async move {
+            if let Err(error) = relay.run(stop).await {
+                tracing::error!(%feed, "nothing is copied any more, recording goes on: {}", error.report());
+            }
+            Ok(())
+        });
+        relays
     }
 
     fn context(&self, spec: &FeedSpec) -> Result<OpenContext> {
@@ -329,8 +369,13 @@ impl Recording {
 
     async fn stop(&mut self, clock: &Arc<dyn Clock>) -> Result<()> {
         let (captures, decoders) = (std::mem::take(&mut self.captures), std::mem::take(&mut self.decoders));
+        let relays = std::mem::take(&mut self.relays);
         let captured = captures.stop(CAPTURE_STOPS_WITHIN, Arc::clone(clock)).await;
-        captured.and(decoders.stop(LIVE_STOPS_WITHIN, Arc::clone(clock)).await)
+        let (decoded, copied) = tokio::join!(
+            decoders.stop(LIVE_STOPS_WITHIN, Arc::clone(clock)),
+            relays.stop(RELAY_STOPS_WITHIN, Arc::clone(clock)),
+        );
+        captured.and(decoded).and(copied)
     }
 }
 
@@ -390,6 +435,8 @@ impl Recorded {
             log_bytes: self.log.bytes(),
             lag_seconds: self.lag.get(),
             receive_lag_seconds: self.receive_lag.most_seconds(),
+            relay_behind: self.relay.as_ref().map(|(behind, _)| behind.get() as u64),
+            relay_lag_seconds: self.relay.as_ref().map(|(_, lag)| lag.get()),
             ..FeedStatus::default()
         }
     }

@@ -21,6 +21,7 @@ use crate::cli;
 use crate::connector::Connector;
 use crate::folder::Folder;
 use crate::reload::{Declared, ORDERS_MAX, Order};
+use crate::shared::Shared;
 use crate::simulated::Simulate;
 use crate::status::Status;
 use crate::{control, document, http, simulated, view};
@@ -132,6 +133,8 @@ struct Parts {
     listener: Option<tokio::net::TcpListener>,
     store: String,
     folder: Folder,
+    /// The journal that other machines read too, if the environment has one.
+    shared: Option<Shared>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     started: Duration,
@@ -162,6 +165,7 @@ impl Parts {
             listener,
             store: spec.to_string(),
             folder: folder.clone(),
+            shared: Shared::of(environment, clock)?,
             clock: Arc::clone(clock),
             metrics: metrics.clone(),
             started: clock.elapsed(),
@@ -172,11 +176,12 @@ impl Parts {
         }
         if plan.role != Role::Connector {
             let store = ssmd_storage::open(&spec, std::path::Path::new("."))?;
-            let mut archivers = Archivers::new(store, folder, Arc::clone(clock), metrics.clone());
+            let from = (folder, parts.shared.clone());
+            let mut archivers = Archivers::new(store, from, Arc::clone(clock), metrics.clone());
             // What a feed recorded before it was disabled is archived all the same.
             let archived = |feed: &&FeedSpec| feed.enabled || folder.log(&feed.name).exists();
             for feed in environment.feeds.iter().filter(archived) {
-                archivers.archive(&feed.name, parts.journal(&feed.name));
+                archivers.archive(&feed.name, |stop| parts.journal(&feed.name, stop));
             }
             parts.archivers = Some(archivers);
         }
@@ -205,11 +210,14 @@ impl Parts {
         services.spawn("document", watched);
     }
 
-    /// The log that is written here, or the one that another process writes, once it is there.
+    /// The log that is written here; or the one that another process writes into the data folder; or, without one,
+    /// the shared journal. Without that too, the log once it is there.
     fn journal(
         &self,
         feed: &FeedName,
+        stop: CancellationToken,
     ) -> impl Future<Output = Result<Arc<dyn Journal>>> + Send + 'static + use<> {
+        let shared = self.shared.as_ref().map(|shared| shared.healed(feed, stop));
         let own = self.connector.as_ref().and_then(|connector| connector.log(feed));
         let (directory, clock, once) = (self.folder.log(feed), Arc::clone(&self.clock), self.once);
         async move {
@@ -219,6 +227,10 @@ impl Parts {
             loop {
                 match LogReader::open(&directory, Arc::clone(&clock)) {
                     Ok(log) => return Ok(Arc::new(log) as Arc<dyn Journal>),
+                    Err(error) if error.kind() == ErrorKind::NotFound && shared.is_some() => {
+                        tracing::info!("no log is here; archiving from the shared journal");
+                        return shared.ok_or(error);
+                    }
                     Err(error) if error.kind() == ErrorKind::NotFound && !once => {
                         clock.sleep(LOOK_EVERY).await;
                     }

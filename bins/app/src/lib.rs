@@ -25,6 +25,7 @@ mod online;
 mod output;
 mod progress;
 mod reload;
+mod shared;
 mod simulated;
 pub mod status;
 mod templates;

@@ -102,6 +102,12 @@ pub struct FeedStatus {
     /// Age in seconds of the oldest durable entry that no commit covers.
     #[serde(default)]
     pub archive_lag_seconds: f64,
+    /// Durable entries that the shared journal does not have yet; null without one.
+    #[serde(default)]
+    pub relay_behind: Option<u64>,
+    /// Age in seconds of the oldest of them.
+    #[serde(default)]
+    pub relay_lag_seconds: Option<f64>,
     /// Objects written to the archive since the start.
     pub objects: u64,
     /// Bytes written to the archive since the start, compressed.
@@ -121,6 +127,8 @@ pub struct FeedBook {
 }
 /// A recorder whose disk is slower than this cannot keep up.
 const LAG_SECONDS_MAX: f64 = 5.0;
+/// A shared journal that is further behind is away, or too slow; the log keeps all.
+const RELAY_LAG_SECONDS_MAX: f64 = 60.0;
 /// An archive that is further behind than this does not do its work; a segment is sealed long before.
 const ARCHIVE_LAG_SECONDS_MAX: f64 = 15.0 * 60.0;
 
@@ -161,6 +169,8 @@ impl FeedStatus {
             problem(refused > 0, format!("{} refused by the venue", plural(refused, "subscription")));
             let lag = self.lag_seconds;
             problem(lag > LAG_SECONDS_MAX, format!("frames are durable only {lag:.0} s after their receipt"));
+            let lag = self.relay_lag_seconds.unwrap_or(0.0);
+            problem(lag > RELAY_LAG_SECONDS_MAX, format!("the shared journal is {lag:.0} s behind"));
         }
         if role != "connector" {
             let lag = self.archive_lag_seconds;
@@ -219,6 +229,10 @@ impl FeedStatus {
                 // Writing to a `String` cannot fail.
                 let _ = write!(line, ", {} {what}", grouped(count));
             }
+        }
+        if let (Some(behind), Some(lag)) = (self.relay_behind, self.relay_lag_seconds) {
+            // Writing to a `String` cannot fail.
+            let _ = write!(line, ", shared journal {} entries ({lag:.0} s) behind", grouped(behind));
         }
         line
     }

@@ -110,9 +110,9 @@ pub const FIELDS: &[Field] = &[
     ),
     field(SPEC, "journal", Type::AnyOf(&[Type::Word(&["local"]), Type::Section(JOURNAL)])).or("`local`").says(
         "local",
-        "Where entries are journaled. `local`: the log in the data folder is the journal.",
+        "Where entries are journaled. `local`: the log in the data folder is the journal. `{ nats: … }`: the log is copied to JetStream, where other machines read it.",
     ),
-    field(SPEC, "jetstream", Type::Section(JETSTREAM)).or("none").later().says(
+    field(SPEC, "jetstream", Type::Section(JETSTREAM)).or("none").says(
         "{ retention_hours: 24, max_bytes: 10GB }",
         "Another spelling of `journal: { nats: … }`. Not together with `journal`.",
     ),
@@ -270,7 +270,7 @@ pub const FIELDS: &[Field] = &[
     field(TRANSPORT_MQTT, "url", Type::Address(&["mqtts", "mqtt"])).says("mqtt://127.0.0.1:1883", "The broker."),
     field(TRANSPORT_MQTT, "qos", Type::Whole(0, 2)).or("`0`").says("1", "MQTT's quality of service."),
     of(TRANSPORT_MQTT, CREDENTIALS),
-    field(JOURNAL, "nats", Type::Section(JOURNAL_NATS)).later().says("{ url: nats://… }", "NATS JetStream."),
+    field(JOURNAL, "nats", Type::Section(JOURNAL_NATS)).says("{ url: nats://… }", "NATS JetStream."),
     of(JOURNAL_NATS, NATS_URL),
     field(JOURNAL_NATS, "stream", Type::Id).or("`ssmd-` and the environment's name").says("ssmd-dev", STREAM),
     of(JOURNAL_NATS, RETENTION_HOURS),

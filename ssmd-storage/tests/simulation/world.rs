@@ -7,13 +7,16 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use ssmd_core::{
-    Entry, Error, ErrorKind, FeedName, Journal, ManualClock, Metrics, Origin, Result, Start, Timestamp,
+    Bounds, Cache, Entries, Entry, EnvironmentName, ErrorKind, FeedName, Journal, ManualClock, Metrics,
+    Origin, Pending, Result, Start, Timestamp,
 };
 use ssmd_storage::archive::Options as ArchiverOptions;
 use ssmd_storage::{Archiver, Compression, Summary};
 use ssmd_transport::log::{Log, LogReader, Options, cover_on, covered};
-use ssmd_transport::memory::MemoryJournal;
+use ssmd_transport::memory::{MemoryCache, MemoryJournal};
+use ssmd_transport::relay::{self, Keys, Relay};
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::Capture;
@@ -50,6 +53,7 @@ pub(crate) struct World {
     pub(crate) relay: Option<Process<Result<()>>>,
     pub(crate) archivers: [Option<ArchiverProcess>; 2],
     pub(crate) broker: Arc<MemoryJournal>,
+    cache: Arc<dyn Cache>,
     copied: Seen,
     checked: usize,
     /// What readers of the log were given, and what those of the broker.
@@ -92,6 +96,7 @@ impl World {
             relay: None,
             archivers: [None, None],
             broker: Arc::new(MemoryJournal::new()),
+            cache: Arc::new(MemoryCache::new(Arc::new(clock(0)))),
             copied: Arc::default(),
             checked: 0,
             seen: [Arc::default(), Arc::default()],
@@ -155,8 +160,20 @@ impl World {
 
     pub(crate) fn start_relay(&mut self) {
         let Some(log) = self.log_reader() else { return };
-        let (broker, copied) = (Arc::clone(&self.broker), Arc::clone(&self.copied));
-        self.relay = Some(Process::new(relay(log, broker, copied)));
+        let target = Noted { broker: Arc::clone(&self.broker), copied: Arc::clone(&self.copied) };
+        let relay = Relay {
+            feed: self.feed.clone(),
+            source: log,
+            target: Arc::new(target),
+            cache: Arc::clone(&self.cache),
+            keys: Keys::new(&EnvironmentName::new("test").expect("a name"), &self.feed),
+            clock: Arc::new(self.clocks[0].clone()),
+            metrics: Metrics::new(),
+            options: relay::Options { batch: RELAY_BATCH, ..relay::Options::default() },
+            // The archivers tell the log themselves.
+            covered: Arc::new(|_, _| Ok(())),
+        };
+        self.relay = Some(Process::new(async move { relay.run(CancellationToken::new()).await.map(drop) }));
     }
 
     pub(crate) fn start_archiver(&mut self, host: usize) {
@@ -200,14 +217,8 @@ impl World {
     pub(crate) fn run_relay(&mut self) -> Result<(), Broken> {
         let Some(ended) = self.relay.as_mut().and_then(Process::run) else { return Ok(()) };
         self.relay = None;
-        let Err(error) = ended else { return Ok(()) };
-        let number = |name| error.context(name).and_then(|text| text.parse::<u64>().ok());
-        let archived = match error.kind() {
-            ErrorKind::Closed => true,
-            ErrorKind::Hole => number("to").is_some_and(|to| to <= self.model.committed()),
-            _ => false,
-        };
-        if archived { Ok(()) } else { Err(format!("relay: {}", error.report())) }
+        // A relay waits until it is told to stop, and nobody tells it.
+        Err(format!("relay: it ended: {ended:?}"))
     }
 
     /// The broker comes back without the last that it took.
@@ -326,26 +337,27 @@ impl World {
     }
 }
 
-/// Copies what the log holds to the broker, from behind the last that is there.
-async fn relay(log: Arc<dyn Journal>, broker: Arc<MemoryJournal>, copied: Seen) -> Result<()> {
-    let bounds = broker.bounds().await?;
-    let start = match bounds.origins.get(&ORIGIN) {
-        Some(&(_, last)) => Start::After(BTreeMap::from([(ORIGIN, last)])),
-        None => Start::Oldest,
-    };
-    let mut entries = match log.read(start).await {
-        // The broker lost what the log no longer has; it is archived, and `check_copy` knows how far.
-        Err(error) if error.kind() == ErrorKind::NotFound => log.read(Start::Oldest).await?,
-        entries => entries?,
-    };
-    loop {
-        let batch = match entries.next(RELAY_BATCH).await {
-            Ok(batch) => batch,
-            Err(error) => return Err::<(), Error>(error),
-        };
-        broker.append(batch.clone()).await?.await?;
-        let mut copied = lock(&copied);
+/// The broker as the relay has it: what it takes is noted.
+struct Noted {
+    broker: Arc<MemoryJournal>,
+    copied: Seen,
+}
+
+#[async_trait]
+impl Journal for Noted {
+    async fn append(&self, batch: Vec<Entry>) -> Result<Pending> {
+        let pending = self.broker.append(batch.clone()).await?;
+        let mut copied = lock(&self.copied);
         let last = copied.last().map_or(0, |entry| entry.id.n);
         copied.extend(batch.into_iter().filter(|entry| entry.id.n > last));
+        Ok(pending)
+    }
+
+    async fn read(&self, start: Start) -> Result<Box<dyn Entries>> {
+        self.broker.read(start).await
+    }
+
+    async fn bounds(&self) -> Result<Bounds> {
+        self.broker.bounds().await
     }
 }

@@ -28,7 +28,8 @@ impl Parts {
         let before = environments::current(&*self.recorded).await?;
         self.record(declared, document::myself(how)).await?;
         let (clock, metrics) = (Arc::clone(&self.clock), self.metrics.clone());
-        let started = Connector::start(&self.environment, &self.folder, clock, metrics).await;
+        let started =
+            Connector::start(&self.environment, (&self.folder, self.shared.clone()), clock, metrics).await;
         if let (Err(_), Some(before)) = (&started, before) {
             let (undo, now) = (document::myself("undo"), self.clock.now());
             environments::restore(&*self.recorded, &before.version, undo, now).await?;
@@ -237,11 +238,11 @@ impl Parts {
         if let Some(connector) = &mut self.connector {
             connector.add(spec).await?;
         }
-        let journal = self.journal(&spec.name);
-        if let Some(archivers) = &mut self.archivers {
+        if let Some(mut archivers) = self.archivers.take() {
             // There is one already for a feed that was disabled before the start.
             let rest = archivers.remove(&spec.name).await;
-            archivers.archive(&spec.name, journal);
+            archivers.archive(&spec.name, |stop| self.journal(&spec.name, stop));
+            self.archivers = Some(archivers);
             if let Err(error) = rest {
                 tracing::error!(feed = %spec.name, report = error.report(), "what was left did not get archived");
             }

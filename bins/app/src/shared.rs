@@ -1,0 +1,122 @@
+//! The shared journal of an environment (`journal: { nats: … }`): one connection, opened when it is first needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ssmd_core::environment::{Environment, JetStreamSpec, JournalSpec};
+use ssmd_core::{Cache, Clock, EnvironmentName, Error, ErrorKind, FeedName, Journal, Result};
+use ssmd_transport::memory::MemoryCache;
+use ssmd_transport::nats::{self, Auth, Connection, StreamSpec};
+use ssmd_transport::relay::{Healed, Healing, Keys};
+use ssmd_transport::reopened::Reopened;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// How long an archiver waits for the word of a relay before it believes a hole: as long as a log keeps what is
+/// archived.
+const HEALS_WITHIN: Duration = Duration::from_secs(3600);
+
+/// What a process has of the shared journal. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Inner>);
+
+struct Inner {
+    environment: EnvironmentName,
+    server: nats::Options,
+    stream: StreamSpec,
+    clock: Arc<dyn Clock>,
+    /// Held while it is made, so that it is made once; it mends itself from then on.
+    connection: Mutex<Option<Connection>>,
+    cache: Arc<dyn Cache>,
+}
+
+impl Shared {
+    /// The shared journal that an environment declares, if it does. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// `Invalid` without an address, and what is wrong with the credentials.
+    pub(crate) fn of(environment: &Environment, clock: &Arc<dyn Clock>) -> Result<Option<Self>> {
+        let JournalSpec::JetStream(spec) = &environment.journal else { return Ok(None) };
+        let (server, stream) = (server(spec)?, stream(spec, &environment.name));
+        let inner = Inner {
+            environment: environment.name.clone(),
+            server,
+            stream,
+            clock: Arc::clone(clock),
+            connection: Mutex::new(None),
+            cache: Arc::new(MemoryCache::new(Arc::clone(clock))),
+        };
+        Ok(Some(Self(Arc::new(inner))))
+    }
+
+    /// The journal of one feed.
+    pub(crate) fn journal(&self, feed: &FeedName) -> Arc<dyn Journal> {
+        let (shared, feed) = (self.clone(), feed.clone());
+        Arc::new(Reopened::<dyn Journal>::new(Arc::new(move || {
+            let (shared, feed) = (shared.clone(), feed.clone());
+            Box::pin(async move {
+                let connection = shared.connect().await?;
+                let (environment, stream) = (shared.0.environment.clone(), shared.0.stream.clone());
+                let spec = nats::JournalSpec { environment, feed, stream };
+                Ok(Arc::new(connection.journal(&spec).await?) as Arc<dyn Journal>)
+            })
+        })))
+    }
+
+    /// The journal of one feed for who must not miss what a log still has.
+    pub(crate) fn healed(&self, feed: &FeedName, stop: CancellationToken) -> Arc<dyn Journal> {
+        let healing = Healing {
+            cache: self.cache(),
+            keys: self.keys(feed),
+            clock: Arc::clone(&self.0.clock),
+            waits: HEALS_WITHIN,
+            stop,
+        };
+        Arc::new(Healed::new(self.journal(feed), healing))
+    }
+
+    /// Where relays and archivers tell each other how far they are.
+    pub(crate) fn cache(&self) -> Arc<dyn Cache> {
+        Arc::clone(&self.0.cache)
+    }
+
+    /// Under which names.
+    pub(crate) fn keys(&self, feed: &FeedName) -> Keys {
+        Keys::new(&self.0.environment, feed)
+    }
+
+    async fn connect(&self) -> Result<Connection> {
+        let mut connection = self.0.connection.lock().await;
+        if let Some(connection) = &*connection {
+            return Ok(connection.clone());
+        }
+        let made = nats::connect(&self.0.server, Arc::clone(&self.0.clock)).await?;
+        Ok(connection.insert(made).clone())
+    }
+}
+
+fn server(spec: &JetStreamSpec) -> Result<nats::Options> {
+    let url = spec.url.clone().or_else(|| std::env::var("NATS_URL").ok());
+    let url = url.ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "open shared journal")
+            .detail("it is not said where the server is")
+            .hint("write `journal: { nats: { url: nats://HOST:4222 } }`, or set NATS_URL")
+    })?;
+    let mut server = nats::Options::new(url);
+    if let Some(secret) = &spec.credentials {
+        let text = secret.resolve(|name| std::env::var_os(name), |path| std::fs::read(path))?;
+        server.auth = Auth::of(&text);
+    }
+    Ok(server)
+}
+
+fn stream(spec: &JetStreamSpec, environment: &EnvironmentName) -> StreamSpec {
+    let default = StreamSpec::of(environment);
+    StreamSpec {
+        name: spec.stream.clone().unwrap_or(default.name),
+        max_age: Duration::from_secs(u64::from(spec.retention_hours) * 3600),
+        max_bytes: spec.max_bytes,
+        replicas: spec.replicas,
+        ..default
+    }
+}

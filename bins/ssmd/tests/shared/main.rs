@@ -1,0 +1,142 @@
+//! Programs that share a journal through a real nats-server: what breaks is the server, and nothing is lost.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+#[path = "../spine/rig.rs"]
+#[allow(dead_code, reason = "each test program uses its part of it")]
+mod rig;
+#[path = "../../../../ssmd-transport/tests/support/nats.rs"]
+#[allow(dead_code, reason = "each test program uses its part of it")]
+mod server;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rig::{Running, environment, free_port, json, run, ssmd, store_of, text_of, until};
+use serde_json::Value;
+use server::Server;
+use tempfile::tempdir;
+
+/// An environment that records a simulated venue and shares its journal.
+fn shared(folder: &Path, port: u16, server: &Server) -> String {
+    let path = environment(folder, port, "BTC/USD", 10);
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    text.push_str(&format!("  journal: {{ nats: {{ url: \"{}\" }} }}\n", server.url()));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn binary(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_ssmd")).with_file_name(name)
+}
+
+/// What the only feed of the process of this role says, once it is so.
+fn until_feed(data: &str, role: &str, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+    until(what, || {
+        let status = run(&["status", "--data", data, "--json"]);
+        let first = serde_json::Deserializer::from_slice(&status.stdout).into_iter::<Value>().next()?.ok()?;
+        let all = if first.is_array() { first.as_array()?.clone() } else { vec![first] };
+        let feed = all.iter().find(|process| process["role"] == role)?["feeds"][0].clone();
+        so(&feed).then_some(feed)
+    })
+}
+
+fn number(feed: &Value, field: &str) -> u64 {
+    feed[field].as_u64().unwrap_or(0)
+}
+
+/// Kills the server until the log is well ahead of it, and waits until the copy has caught up.
+fn break_the_server(server: &mut Server, data: &str, role: &str) {
+    until_feed(data, role, "a copy", |feed| {
+        number(feed, "durable") > 500 && number(feed, "relay_behind") < 100
+    });
+    server.kill();
+    until_feed(data, role, "a log ahead of the copy", |feed| number(feed, "relay_behind") > 1500);
+    server.restart();
+    until_feed(data, role, "the copy", |feed| number(feed, "relay_behind") < 300);
+}
+
+/// What is archived is whole, and nothing is missing in it.
+fn prove(store: &str) -> u64 {
+    let report = json(&["verify", "--store", store, "--json"]);
+    for field in ["errors", "books_failed", "gaps", "holes"] {
+        assert_eq!(report[field], 0, "{field} of {report}");
+    }
+    let gaps = json(&["gaps", "--store", store, "--json"]);
+    assert_eq!(gaps, Value::Array(Vec::new()));
+    number(&report, "entries")
+}
+
+/// The names of all objects under a store's `raw`.
+fn objects(folder: &Path) -> BTreeSet<String> {
+    let (mut found, mut folders) = (BTreeSet::new(), vec![folder.join("store/raw")]);
+    while let Some(folder) = folders.pop() {
+        for item in std::fs::read_dir(folder).unwrap() {
+            let item = item.unwrap();
+            if item.file_type().unwrap().is_dir() {
+                folders.push(item.path());
+            } else {
+                found.insert(item.file_name().into_string().unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_server_that_dies_loses_nothing_and_the_copy_gives_the_same_archive() {
+    let Some(mut server) = Server::start("") else { return };
+    let (here, there) = (tempdir().unwrap(), tempdir().unwrap());
+    let (data, port) = (text_of(here.path()), free_port());
+    let config = shared(here.path(), port, &server);
+    let listen = format!("127.0.0.1:{port}");
+    let _venue =
+        Running::start(&mut ssmd(&["sim", "--listen", &listen, "--symbols", "BTC/USD", "--rate", "500"]));
+    let up = Running::start(ssmd(&["up", "-c", &config, "--data", &data]).env("SSMD_LOG", "error"));
+    break_the_server(&mut server, &data, "up");
+    up.signal("TERM");
+    let (ended, said) = up.end();
+    assert!(ended.success(), "{said}");
+    let entries = prove(&store_of(here.path()));
+    assert!(entries > 2000, "{entries}");
+
+    // A machine with the same environment and no log: the same names and commits come of the copy.
+    let elsewhere = text_of(there.path());
+    let archived = Command::new(binary("ssmd-archiver"))
+        .args(["-c", &config, "--data", &elsewhere, "--listen", "127.0.0.1:0", "--once"])
+        .output()
+        .unwrap();
+    assert!(archived.status.success(), "{}", String::from_utf8_lossy(&archived.stderr));
+    assert_eq!(prove(&store_of(there.path())), entries);
+    assert_eq!(objects(there.path()), objects(here.path()));
+}
+
+#[test]
+fn connector_and_archiver_in_two_folders_lose_nothing_while_the_server_dies() {
+    let Some(mut server) = Server::start("") else { return };
+    let (here, there) = (tempdir().unwrap(), tempdir().unwrap());
+    let (data, elsewhere, port) = (text_of(here.path()), text_of(there.path()), free_port());
+    let config = shared(here.path(), port, &server);
+    let listen = format!("127.0.0.1:{port}");
+    let _venue =
+        Running::start(&mut ssmd(&["sim", "--listen", &listen, "--symbols", "BTC/USD", "--rate", "500"]));
+    let start = |name: &str, data: &str| {
+        let mut command = Command::new(binary(name));
+        command.args(["-c", &config, "--data", data, "--listen", "127.0.0.1:0"]).env("SSMD_LOG", "error");
+        Running::start(&mut command)
+    };
+    let connector = start("ssmd-connector", &data);
+    until_feed(&data, "connector", "a copy", |feed| number(feed, "durable") > 100);
+    let archiver = start("ssmd-archiver", &elsewhere);
+    break_the_server(&mut server, &data, "connector");
+    connector.signal("TERM");
+    let (ended, said) = connector.end();
+    assert!(ended.success(), "{said}");
+    archiver.signal("TERM");
+    let (ended, said) = archiver.end();
+    assert!(ended.success(), "{said}");
+
+    let log = ssmd_transport::log::inspect(&here.path().join("log/kraken")).unwrap();
+    assert_eq!(prove(&store_of(there.path())), log.durable);
+}
