@@ -90,6 +90,8 @@ table! {
         "book updates whose integrity check passed";
     BOOKS_FAILED = Counter "ssmd_decoder_books_failed_total" ["feed"]
         "book updates whose integrity check failed; each is a gap and a resync";
+    PUBLISHED = Counter "ssmd_publisher_messages_total" ["result"]
+        "messages for a broker outside the process: sent, lost (it was away, or slower than the market)";
     LOG_BYTES = Gauge "ssmd_log_bytes" ["feed"]
         "bytes of the local log on disk";
     LOG_UNCOVERED = Gauge "ssmd_log_uncovered_entries" ["feed"]

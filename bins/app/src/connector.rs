@@ -8,8 +8,8 @@ use std::time::Duration;
 use ssmd_core::environment::{Environment, FeedSpec};
 use ssmd_core::metrics::{self, Gauge};
 use ssmd_core::{
-    Books, Clock, DecodeCounts, EnvironmentName, Error, ErrorKind, Evidence, Feed, FeedName, GapCause,
-    Journal, Metrics, Record, Result, SessionId, Start, Subject, Symbol, Tasks, Transport,
+    Books, Cache, Clock, DecodeCounts, EnvironmentName, Error, ErrorKind, Evidence, Feed, FeedName, Filter,
+    GapCause, Journal, Metrics, Record, Result, SessionId, Start, Subject, Symbol, Tasks, Transport,
 };
 use ssmd_feeds::capture::{Capture, CaptureOptions, CaptureStatus};
 use ssmd_feeds::lag::ReceiveLag;
@@ -17,9 +17,12 @@ use ssmd_feeds::live::{Live, LiveOptions, MakeMessages};
 use ssmd_feeds::{Dial, Dialer, OpenContext, Resync, Subscriptions};
 use ssmd_transport::log::{self, Log};
 use ssmd_transport::memory::MemoryTransport;
+use ssmd_transport::project::{self, Projector};
+use ssmd_transport::publish::{Broker, Publisher};
 use ssmd_transport::relay::{self, Relay};
 use tokio::sync::{mpsc, watch};
 
+use crate::backends;
 use crate::folder::Folder;
 use crate::shared::Shared;
 use crate::status::{FeedBook, FeedStatus};
@@ -30,6 +33,8 @@ const CAPTURE_STOPS_WITHIN: Duration = Duration::from_secs(30);
 const LIVE_STOPS_WITHIN: Duration = Duration::from_secs(15);
 /// How long relays may take to copy what was captured. Each gives up by itself before that.
 const RELAY_STOPS_WITHIN: Duration = Duration::from_secs(15);
+/// How long the latest values may take to reach the cache, and messages a broker: longer than those give themselves.
+const TELLERS_STOP_WITHIN: Duration = project::STOPS_WITHIN.saturating_mul(2);
 /// Symbols that wait to be resynced; a decoder asks again with the next bad update.
 const RESYNCS_MAX: usize = 1024;
 
@@ -41,6 +46,10 @@ pub(crate) struct Connector {
     folder: Folder,
     shared: Option<Shared>,
     transport: Arc<MemoryTransport>,
+    /// Where the latest values are kept, if anywhere.
+    cache: Option<Arc<dyn Cache>>,
+    /// What tells a broker, if there is one.
+    publishing: Tasks,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
@@ -56,6 +65,8 @@ struct Recording {
     captures: Tasks,
     decoders: Tasks,
     relays: Tasks,
+    /// What comes behind the decoders, and ends after them.
+    tellers: Tasks,
 }
 
 /// One feed, being recorded.
@@ -101,6 +112,8 @@ impl Connector {
             folder: folder.clone(),
             shared,
             transport: Arc::new(MemoryTransport::new()),
+            cache: backends::cache(environment, &clock)?.map(|cache| cache as Arc<dyn Cache>),
+            publishing: Tasks::new(),
             clock,
             metrics,
         };
@@ -109,10 +122,26 @@ impl Connector {
                 .detail("no feed of the environment is enabled")
                 .with("environment", &environment.name));
         }
+        if let Some(broker) = backends::broker(environment, &connector.clock)? {
+            connector.publish(broker).await?;
+        }
         for spec in environment.enabled() {
             connector.add(spec).await?;
         }
         Ok(connector)
+    }
+
+    /// Tells a broker too what is told inside this process.
+    async fn publish(&mut self, broker: Arc<dyn Broker>) -> Result<()> {
+        let publisher = Publisher {
+            heard: self.transport.subscribe(&Filter::all()).await?,
+            broker,
+            clock: Arc::clone(&self.clock),
+            metrics: self.metrics.clone(),
+        };
+        let stop = self.publishing.token();
+        self.publishing.spawn("publish", publisher.run(stop));
+        Ok(())
     }
 
     /// Begins to record one more feed.
@@ -132,6 +161,7 @@ impl Connector {
         let (resync, resyncs) = mpsc::channel(RESYNCS_MAX);
         let position = log.position();
         let transport = Arc::clone(&self.transport);
+        let (projector, tellers) = self.tellers(spec);
         let live = Live::new(LiveOptions {
             feed,
             journal,
@@ -140,7 +170,7 @@ impl Connector {
             resync: resync.clone(),
             publish: Some((
                 Arc::clone(&transport) as Arc<dyn Transport>,
-                messages(&self.environment, spec, transport),
+                messages(&self.environment, spec, transport, projector),
             )),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
@@ -168,9 +198,20 @@ impl Connector {
         decoders.spawn("decode", live.run(stop));
         self.sample(&recorded, &mut decoders);
         let relays = self.relay(&recorded);
-        self.recordings.push(Recording { recorded, context, declare, captures, decoders, relays });
+        self.recordings.push(Recording { recorded, context, declare, captures, decoders, relays, tellers });
         self.show();
         Ok(())
+    }
+
+    /// What keeps a feed's latest values, if anything does.
+    fn tellers(&self, spec: &FeedSpec) -> (Option<Projector>, Tasks) {
+        let mut tellers = Tasks::new();
+        let projector = self.cache.as_ref().map(|cache| {
+            let projector = Projector::new(spec.name.clone(), Arc::clone(cache), Arc::clone(&self.clock));
+            tellers.spawn("project", projector.clone().run(tellers.token()));
+            projector
+        });
+        (projector, tellers)
     }
 
     fn capture(
@@ -342,7 +383,9 @@ impl Connector {
     pub(crate) async fn stop(&mut self) -> Result<()> {
         let clock = &self.clock;
         let stops = self.recordings.iter_mut().map(|recording| recording.stop(clock));
-        futures_util::future::join_all(stops).await.into_iter().fold(Ok(()), Result::and)
+        let stopped = futures_util::future::join_all(stops).await.into_iter().fold(Ok(()), Result::and);
+        let publishing = std::mem::take(&mut self.publishing);
+        stopped.and(publishing.stop(TELLERS_STOP_WITHIN, Arc::clone(clock)).await)
     }
 
     /// Closes the logs, so that the next start knows that nothing is missing.
@@ -369,13 +412,14 @@ impl Recording {
 
     async fn stop(&mut self, clock: &Arc<dyn Clock>) -> Result<()> {
         let (captures, decoders) = (std::mem::take(&mut self.captures), std::mem::take(&mut self.decoders));
-        let relays = std::mem::take(&mut self.relays);
+        let (relays, tellers) = (std::mem::take(&mut self.relays), std::mem::take(&mut self.tellers));
         let captured = captures.stop(CAPTURE_STOPS_WITHIN, Arc::clone(clock)).await;
         let (decoded, copied) = tokio::join!(
             decoders.stop(LIVE_STOPS_WITHIN, Arc::clone(clock)),
             relays.stop(RELAY_STOPS_WITHIN, Arc::clone(clock)),
         );
-        captured.and(decoded).and(copied)
+        let told = tellers.stop(TELLERS_STOP_WITHIN, Arc::clone(clock)).await;
+        captured.and(decoded).and(copied).and(told)
     }
 }
 
@@ -491,10 +535,19 @@ impl Sampler {
     }
 }
 
-/// Records as JSON lines, on a subject that says what they are; nothing while nobody listens.
-fn messages(environment: &EnvironmentName, spec: &FeedSpec, transport: Arc<MemoryTransport>) -> MakeMessages {
+/// Records as JSON lines, on a subject that says what they are; nothing while nobody listens. The latest ones also go
+/// to the cache.
+fn messages(
+    environment: &EnvironmentName,
+    spec: &FeedSpec,
+    transport: Arc<MemoryTransport>,
+    projector: Option<Projector>,
+) -> MakeMessages {
     let (environment, feed, category) = (environment.clone(), spec.name.clone(), spec.category.clone());
     Arc::new(move |record: &Record, out| {
+        if let Some(projector) = &projector {
+            projector.take(record);
+        }
         if transport.listeners() == 0 {
             return;
         }

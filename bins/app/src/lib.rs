@@ -9,6 +9,7 @@ pub mod cli;
 pub mod exit;
 
 mod archiver;
+mod backends;
 mod board;
 mod change;
 mod commands;

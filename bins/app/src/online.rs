@@ -1,7 +1,9 @@
 //! What only the world can say about a document: whether symbols exist, stores can be written, secrets are there and
 //! keys are taken.
 //!
-//! A list of probes, all of which run at once, each with a deadline. A backend adds its own to [`probes`].
+//! A list of probes, all of which run at once, each with a deadline. A backend adds its own to [`servers`].
+
+mod servers;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,14 +13,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use ssmd_core::environment::{
-    Code, Environment, FeedSpec, Finding, Place, Secret, SecretSpec, SecretText, StoreSpec, SymbolFilters,
-    nearest,
+    Code, Environment, FeedSpec, Finding, Place, Secret, SecretSpec, StoreSpec, SymbolFilters, nearest,
 };
 use ssmd_core::{
     BoxFuture, Clock, Error, ErrorKind, ObjectPath, PutMode, Result, SessionId, Store, SystemClock, Wanted,
 };
 use ssmd_feeds::{Dialer, OpenContext, Subscriptions};
 use tokio::sync::watch;
+
+use crate::backends::resolved;
 
 /// How long one probe may take: a listing of tens of thousands of markets comes in pages.
 const PROBE_WITHIN: Duration = Duration::from_secs(60);
@@ -70,6 +73,7 @@ fn probes<'e>(environment: &'e Environment, clock: &Arc<dyn Clock>) -> Result<Ve
         let late = unwritable(&environment.store, "no answer in time");
         probes.push(Probe { ask: Box::pin(store(&environment.store, Arc::clone(clock))), late });
     }
+    probes.extend(servers::probes(environment, clock));
     for (secret, place, shown) in secrets(environment) {
         let late = unreadable(&place, &shown, secret, "no answer in time");
         let ask = async move { readable(secret, &place, &shown) };
@@ -265,10 +269,6 @@ fn secrets(environment: &Environment) -> Vec<(&Secret, Place, String)> {
         )
     });
     named.chain(keys).collect()
-}
-
-fn resolved(secret: &Secret) -> Result<SecretText> {
-    secret.resolve(|name| std::env::var_os(name), |path| std::fs::read(path))
 }
 
 fn is_there(secret: &Secret) -> bool {

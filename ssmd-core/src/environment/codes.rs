@@ -287,6 +287,10 @@ codes! {
         "Asked with `--online`, one connection was opened with the feed's keys, as the recorder does, and refused; or the keys cannot be used at all. The message holds what the venue said.",
         "keys: { private_key: { file: expired.pem } }",
         "keys: { private_key: { file: kalshi.pem } }";
+    Unserved = "E0306", "A server that does not serve",
+        "Asked with `--online`, the server of the transport or the cache did not answer, did not let us in, or did not give back what it was given. The message holds what happened.",
+        "cache: { redis: { url: \"redis://127.0.0.1:1\" } }",
+        "cache: { redis: { url: \"redis://127.0.0.1:6379\" } }";
 }
 
 impl Code {

@@ -50,6 +50,10 @@ const STREAM: &str = "The JetStream stream. Letters, digits, `-`, `_` and `.`.";
 const CREDENTIALS: Field = field("", "credentials", Type::Secret)
     .or("none")
     .says("{ secret: nats }", "What the server wants to be shown: a secret by name.");
+const LOGIN: Field = field("", "credentials", Type::Secret).or("none").says(
+    "{ secret: redis }",
+    "What the server wants to be shown: a secret by name, of the form `user:password`, or a password alone.",
+);
 const RETENTION_HOURS: Field = field("", "retention_hours", Type::Whole(1, 24 * 366))
     .or("`24`")
     .says("24", "How long entries are kept.");
@@ -251,7 +255,7 @@ pub const FIELDS: &[Field] = &[
     field(MARKET_HOURS, "days", DAYS).or("every day").says("[mon, tue, wed, thu, fri]", "The days on which it opens."),
     // Backends.
     field(TRANSPORT, "nats", Type::Section(TRANSPORT_NATS)).or("another one").later().says("{ url: nats://… }", "NATS core."),
-    field(TRANSPORT, "mqtt", Type::Section(TRANSPORT_MQTT)).or("another one").later().says("{ url: mqtt://… }", "MQTT 5."),
+    field(TRANSPORT, "mqtt", Type::Section(TRANSPORT_MQTT)).or("another one").says("{ url: mqtt://… }", "MQTT 5."),
     field(TRANSPORT, "type", Type::Word(&["nats", "mqtt"])).or("none").later().says(
         "nats",
         "Another spelling: the kind here, its keys beside it.",
@@ -269,7 +273,7 @@ pub const FIELDS: &[Field] = &[
     of(TRANSPORT_NATS, CREDENTIALS),
     field(TRANSPORT_MQTT, "url", Type::Address(&["mqtts", "mqtt"])).says("mqtt://127.0.0.1:1883", "The broker."),
     field(TRANSPORT_MQTT, "qos", Type::Whole(0, 2)).or("`0`").says("1", "MQTT's quality of service."),
-    of(TRANSPORT_MQTT, CREDENTIALS),
+    of(TRANSPORT_MQTT, LOGIN),
     field(JOURNAL, "nats", Type::Section(JOURNAL_NATS)).says("{ url: nats://… }", "NATS JetStream."),
     of(JOURNAL_NATS, NATS_URL),
     field(JOURNAL_NATS, "stream", Type::Id).or("`ssmd-` and the environment's name").says("ssmd-dev", STREAM),
@@ -283,13 +287,13 @@ pub const FIELDS: &[Field] = &[
     of(JETSTREAM, MAX_BYTES),
     of(JETSTREAM, REPLICAS),
     of(JETSTREAM, CREDENTIALS),
-    field(CACHE, "redis", Type::Section(CACHE_REDIS)).or("another one").later().says("{ url: redis://… }", "Redis."),
+    field(CACHE, "redis", Type::Section(CACHE_REDIS)).or("another one").says("{ url: redis://… }", "Redis."),
     field(CACHE, "nats", Type::Section(CACHE_NATS)).or("another one").later().says("{ bucket: ssmd }", "NATS KV."),
     field(CACHE_REDIS, "url", Type::Address(&["rediss", "redis"])).or("`$REDIS_URL`").says(
         "redis://127.0.0.1:6379",
         "The server.",
     ),
-    of(CACHE_REDIS, CREDENTIALS),
+    of(CACHE_REDIS, LOGIN),
     of(CACHE_NATS, NATS_URL),
     field(CACHE_NATS, "bucket", Type::Id).or("`ssmd-` and the environment's name").says("ssmd-dev", "The bucket of NATS KV."),
     of(CACHE_NATS, CREDENTIALS),

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod books;
+mod broker;
+mod cache;
 mod cli;
 mod connects;
 mod deploy;
@@ -13,6 +15,9 @@ mod metrics;
 mod reload;
 mod restart;
 mod rig;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../../../../ssmd-transport/tests/support/server.rs"]
+mod server;
 mod simplicity;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,70 @@
+//! The latest values in a real Redis, as somebody sees them who has nothing but `redis-cli`.
+
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::tempdir;
+
+use crate::rig::{Running, environment, free_port, ssmd, text_of, until};
+use crate::server::Server;
+
+/// A Redis without a disk; `None` where there is none.
+pub(crate) fn redis() -> Option<Server> {
+    Server::start("redis-server", "Ready to accept connections", |port| {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
+        command
+    })
+}
+
+fn ask(server: &Server, words: &[&str]) -> String {
+    let output =
+        Command::new("redis-cli").args(["-p", &server.port.to_string()]).args(words).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+/// The latest record of this kind, once there is one.
+fn latest(server: &Server, kind: &str) -> Value {
+    let key = format!("ssmd:test:kraken.{kind}.BTC~2FUSD");
+    until(&key, || serde_json::from_str(&ask(server, &["HGET", &key, "value"])).ok())
+}
+
+#[test]
+fn the_latest_values_of_a_market_are_in_redis_and_come_back_after_it_was_emptied() {
+    let Some(server) = redis() else { return };
+    let (folder, port) = (tempdir().unwrap(), free_port());
+    let config = environment(folder.path(), port, "BTC/USD", 10);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let cache = format!("  cache: {{ redis: {{ url: \"redis://127.0.0.1:{}\" }} }}\n", server.port);
+    std::fs::write(&config, text + &cache).unwrap();
+    let data = text_of(folder.path());
+    let up = Running::start(&mut ssmd(&["up", "--sim", "-c", &config, "--data", &data, "--json"]));
+    let (ticker, trade, book) =
+        (latest(&server, "ticker"), latest(&server, "trade"), latest(&server, "book"));
+    assert_eq!(
+        (&ticker["type"], &trade["type"], &book["type"]),
+        (&"ticker".into(), &"trade".into(), &"book_snapshot".into())
+    );
+    assert_eq!((book["symbol"].as_str(), book["bids"].as_array().unwrap().len()), (Some("BTC/USD"), 10));
+    until("a newer book", || (latest(&server, "book")["source"] != book["source"]).then_some(()));
+    assert_eq!(ask(&server, &["FLUSHALL"]), "OK");
+    for kind in ["ticker", "trade", "book"] {
+        assert_eq!(latest(&server, kind)["symbol"], "BTC/USD");
+    }
+    up.signal("TERM");
+    let (ended, said) = up.end();
+    assert!(ended.success(), "{said}");
+}
+
+#[test]
+fn a_redis_that_is_away_stops_no_recording() {
+    let (folder, port) = (tempdir().unwrap(), free_port());
+    let config = environment(folder.path(), port, "BTC/USD", 10);
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text + "  cache: { redis: { url: \"redis://127.0.0.1:1\" } }\n").unwrap();
+    let data = text_of(folder.path());
+    let arguments = ["up", "--sim", "--for", "2s", "-c", &config, "--data", &data, "--json"];
+    let (ended, said) = Running::start(&mut ssmd(&arguments)).end();
+    assert!(ended.success(), "{said}");
+    assert_eq!(said.matches("the cache keeps nothing until it is back").count(), 1, "{said}");
+}
