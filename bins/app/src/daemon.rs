@@ -150,7 +150,7 @@ impl Parts {
             Some(address) => Some(http::bind(address).await?),
             None => None,
         };
-        let spec = folder.store(&environment.store);
+        let spec = folder.store(&environment.archive());
         let mut parts = Self {
             role: plan.role,
             once: plan.once,

@@ -13,6 +13,7 @@ mod metrics;
 mod reload;
 mod restart;
 mod rig;
+mod s3;
 mod simplicity;
 
 use std::collections::BTreeMap;
