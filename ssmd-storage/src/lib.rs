@@ -2,6 +2,7 @@
 
 pub mod layout;
 pub mod object;
+pub mod wrap;
 
 pub mod coverage;
 mod json;
