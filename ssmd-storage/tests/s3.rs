@@ -135,6 +135,27 @@ fn a_part_of_a_bucket_is_a_store_of_its_own() {
     });
 }
 
+/// What goes in one piece, at the border, and in parts of which the last is the smallest and the largest possible.
+#[test]
+fn an_object_in_parts_replaces_the_old_one_as_a_whole() {
+    const PART: usize = 8 * 1024 * 1024;
+    let Some(server) = servers::moto() else { return };
+    let place = Place::of(server);
+    run(async {
+        let store = place.open().unwrap();
+        for bytes in [PART, PART + 1, 3 * PART, 5 * PART - 1] {
+            let body: Bytes = (0..bytes).map(|at| (at % 251) as u8 ^ bytes as u8).collect();
+            store.put(&path("large"), body.clone(), PutMode::Overwrite).await.unwrap();
+            assert!(
+                store.get(&path("large"), None).await.unwrap() == body,
+                "{bytes} bytes came back changed"
+            );
+            let metas: Vec<ObjectMeta> = store.list(None).try_collect().await.unwrap();
+            assert_eq!((metas.len(), metas[0].bytes), (1, bytes as u64));
+        }
+    });
+}
+
 #[test]
 fn the_probe_finds_that_moto_creates_once_and_leaves_nothing() {
     let Some(server) = servers::moto() else { return };
