@@ -50,6 +50,26 @@ impl ErrorKind {
         matches!(self, Self::Unavailable | Self::Timeout | Self::Full)
     }
 
+    /// Its word in metrics: one of few, in lower case, without spaces.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::AlreadyExists => "already_exists",
+            Self::Conflict => "conflict",
+            Self::Invalid => "invalid",
+            Self::Denied => "denied",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Full => "full",
+            Self::Corrupt => "corrupt",
+            Self::Hole => "hole",
+            Self::Closed => "closed",
+            Self::Unsupported => "unsupported",
+            Self::Io => "io",
+            Self::Bug => "bug",
+        }
+    }
+
     fn words(self) -> &'static str {
         match self {
             Self::NotFound => "not found",

@@ -120,6 +120,10 @@ table! {
         "age in seconds of the oldest durable entry that no commit covers";
     ARCHIVER_ERRORS = Counter "ssmd_archiver_errors_total" ["feed", "error_type"]
         "what went wrong: store, journal, conflict; each is tried again";
+    BACKEND_CALLS = Counter "ssmd_backend_calls_total" ["backend", "operation", "result"]
+        "calls of a backend (store: create, overwrite, get, list, delete), by what came of them: ok, or the kind of error";
+    BACKEND_SECONDS = Histogram "ssmd_backend_seconds" ["backend", "operation"]
+        "seconds that calls of a backend took, failed ones too";
     RELOADS = Counter "ssmd_environment_reloads_total" ["result"]
         "times the document was read again: applied, unchanged, invalid, refused";
     DOCUMENT_REFUSED = Gauge "ssmd_environment_document_refused" []

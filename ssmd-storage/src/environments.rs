@@ -17,6 +17,7 @@ use ssmd_core::{
 
 use crate::commit::{InForce, is_whole, seal};
 use crate::layout::{ENVIRONMENTS, environment_path, sha256};
+use crate::object::create_alone;
 use crate::verify::is_damage;
 
 /// The version of the format.
@@ -363,7 +364,7 @@ impl Timeline {
 /// # Errors
 /// The store's own.
 pub async fn copy(recorded: &Recorded, to: &dyn Store) -> Result<()> {
-    match to.put(&recorded.path, recorded.bytes.clone(), PutMode::Create).await {
+    match create_alone(to, &recorded.path, recorded.bytes.clone()).await {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let there = to.get(&recorded.path, None).await?;
             if there == recorded.bytes {

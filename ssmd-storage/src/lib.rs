@@ -2,6 +2,7 @@
 
 pub mod layout;
 pub mod object;
+pub mod wrap;
 
 pub mod coverage;
 mod json;
@@ -34,7 +35,9 @@ pub use coverage::Coverage;
 pub use gaps::{LedgerGap, ledger};
 pub use import::import;
 pub use layout::Compression;
-pub use object::{FileStore, MemoryStore, open};
+#[cfg(feature = "s3")]
+pub use object::S3Store;
+pub use object::{FileStore, MemoryStore, create_alone, open};
 pub use read::{Archive, EntryReader, Selection};
 pub use replay::{ArchiveFeed, Speed};
 pub use sweep::sweep;

@@ -14,6 +14,7 @@ use crate::chain::Chain;
 use crate::commit::{InForce, Lost, Object};
 use crate::environments::Timeline;
 use crate::layout::sha256;
+use crate::object::create_alone;
 use crate::pack::Step;
 
 /// The first wait after a failure; it doubles with each one.
@@ -203,7 +204,8 @@ impl Publisher {
     async fn create(&self, path: &ObjectPath, body: Bytes, digest: &str) -> Result<bool> {
         let mut attempts = Attempts::default();
         loop {
-            let put = self.store.put(path, body.clone(), PutMode::Create).await;
+            // Where the store cannot tell, the archiver's lock keeps others of this host off.
+            let put = create_alone(&*self.store, path, body.clone()).await;
             let result = match put {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     let there = self.store.get(path, None).await;

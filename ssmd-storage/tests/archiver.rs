@@ -72,10 +72,19 @@ async fn what_arrives_in_other_batches_gives_the_same_objects() {
 
 #[tokio::test]
 async fn a_crash_at_any_step_repeats_work_and_changes_nothing() {
+    crash_at_every_step(|| Arc::new(MemoryStore::new())).await;
+}
+
+#[tokio::test]
+async fn a_crash_at_any_step_changes_nothing_in_a_store_that_cannot_refuse_what_exists() {
+    crash_at_every_step(|| Arc::new(Unconditional(MemoryStore::new()))).await;
+}
+
+async fn crash_at_every_step(make: impl Fn() -> Arc<dyn Store>) {
     let recording = recording(4, 200);
     for after in [false, true] {
         for breaks_at in 0.. {
-            let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
+            let inner = make();
             let faulty = Faulty {
                 inner: inner.clone(),
                 operations: AtomicUsize::new(0),

@@ -356,7 +356,7 @@ pub struct Tail {
 /// An archive.
 #[derive(Clone, Debug, Args)]
 pub struct StoreArgs {
-    /// Where the archive is: file:PATH.
+    /// Where the archive is: file:PATH, or s3://BUCKET/PREFIX?endpoint=URL&region=NAME.
     #[arg(long, value_name = "URL", default_value = "file:./ssmd-data/store", env = "SSMD_STORE")]
     pub store: String,
 }

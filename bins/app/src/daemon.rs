@@ -10,6 +10,7 @@ use ssmd_core::{
     Clock, Error, ErrorKind, FeedName, Journal, Metrics, Result, Store, SystemClock, Tasks, metrics,
 };
 use ssmd_storage::FileStore;
+use ssmd_storage::wrap::Observed;
 use ssmd_transport::log::LogReader;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -153,7 +154,7 @@ impl Parts {
             Some(address) => Some(http::bind(address).await?),
             None => None,
         };
-        let spec = folder.store(&environment.store);
+        let spec = folder.store(&environment.archive());
         let mut parts = Self {
             role: plan.role,
             once: plan.once,
@@ -176,6 +177,7 @@ impl Parts {
         }
         if plan.role != Role::Connector {
             let store = ssmd_storage::open(&spec, std::path::Path::new("."))?;
+            let store = Arc::new(Observed::new(store, Arc::clone(clock), metrics.clone()));
             let from = (folder, parts.shared.clone());
             let mut archivers = Archivers::new(store, from, Arc::clone(clock), metrics.clone());
             // What a feed recorded before it was disabled is archived all the same.

@@ -48,7 +48,7 @@ impl Folder {
 
     /// The store a document names. A path inside the default data folder moves with the folder.
     pub(crate) fn store(&self, spec: &StoreSpec) -> StoreSpec {
-        let StoreSpec::File(path) = spec;
+        let StoreSpec::File(path) = spec else { return spec.clone() };
         let default = Path::new(DEFAULT);
         let inside = Path::new(path).strip_prefix(default).or_else(|_| {
             let bare = default.strip_prefix(".").unwrap_or(default);
@@ -70,6 +70,7 @@ mod tests {
         let folder = Folder(PathBuf::from("/data"));
         let moved = |path: &str| match folder.store(&StoreSpec::File(path.into())) {
             StoreSpec::File(path) => path,
+            StoreSpec::S3(_) => unreachable!("a file stays one"),
         };
         assert_eq!(moved("./ssmd-data/store"), "/data/store");
         assert_eq!(moved("ssmd-data/store"), "/data/store");

@@ -69,10 +69,9 @@ fn probes<'e>(environment: &'e Environment, clock: &Arc<dyn Clock>) -> Result<Ve
             probes.push(Probe { ask: Box::pin(keys(spec, Arc::clone(clock))), late });
         }
     }
-    if environment.storage.is_none() {
-        let late = unwritable(&environment.store, "no answer in time");
-        probes.push(Probe { ask: Box::pin(store(&environment.store, Arc::clone(clock))), late });
-    }
+    let archive = environment.archive();
+    let late = unwritable(&archive, "no answer in time");
+    probes.push(Probe { ask: Box::pin(store(archive, Arc::clone(clock))), late });
     probes.extend(servers::probes(environment, clock));
     for (secret, place, shown) in secrets(environment) {
         let late = unreadable(&place, &shown, secret, "no answer in time");
@@ -197,22 +196,24 @@ fn refused(spec: &FeedSpec, why: &str) -> Finding {
 
 /// Whether an object can be made, read and removed, and is made only once. The folder of a store that was not there
 /// is removed again.
-async fn store(spec: &StoreSpec, clock: Arc<dyn Clock>) -> Answer {
-    let StoreSpec::File(path) = spec;
-    let fresh: Vec<_> = Path::new(path)
-        .ancestors()
-        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
-        .collect();
+async fn store(spec: StoreSpec, clock: Arc<dyn Clock>) -> Answer {
+    let fresh: Vec<_> = match &spec {
+        StoreSpec::File(path) => Path::new(path)
+            .ancestors()
+            .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+            .collect(),
+        StoreSpec::S3(_) => Vec::new(),
+    };
     let probed = async {
-        let store = ssmd_storage::open(spec, Path::new("."))?;
+        let store = ssmd_storage::open(&spec, Path::new("."))?;
         let name = format!("ssmd-probe-{}-{}", std::process::id(), clock.now().nanos()).parse()?;
-        let probed = written(store.as_ref(), &name).await;
+        let probed = round_trip(store.as_ref(), &name, &*clock).await;
         // Also after a failure: nothing of the probe stays.
-        probed.and(store.delete(&name).await)
+        store.delete(&name).await.and(probed)
     };
     let answer = match probed.await {
-        Ok(()) => (vec![format!("store {spec}: an object can be made once, read and removed")], Vec::new()),
-        Err(error) => (Vec::new(), vec![unwritable(spec, &in_a_line(&error))]),
+        Ok(told) => (vec![format!("store {spec}: {told}")], Vec::new()),
+        Err(error) => (Vec::new(), vec![unwritable(&spec, &in_a_line(&error))]),
     };
     for folder in fresh {
         // A folder that somebody has used meanwhile is not empty, and stays.
@@ -223,31 +224,53 @@ async fn store(spec: &StoreSpec, clock: Arc<dyn Clock>) -> Answer {
     answer
 }
 
-async fn written(store: &dyn Store, name: &ObjectPath) -> Result<()> {
+/// Makes an object and reads it, and says how long that took and what the store promises.
+async fn round_trip(store: &dyn Store, name: &ObjectPath, clock: &dyn Clock) -> Result<String> {
     let body = Bytes::from_static(b"whether this store can be written");
     let failed = |detail| Error::new(ErrorKind::Unsupported, "probe store").detail(detail);
-    store.put(name, body.clone(), PutMode::Create).await?;
-    match store.put(name, body.clone(), PutMode::Create).await {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
-        Ok(()) => {
-            return Err(failed(
-                "an object could be created twice: two archivers would overwrite one another",
-            ));
+    // A store finds out only at the first create whether it can; what that takes is no round trip.
+    let create =
+        async || store.put(name, body.clone(), PutMode::Create).await.map_err(|error| (error.kind(), error));
+    let promise = match create().await {
+        Ok(()) => match create().await {
+            Err((ErrorKind::AlreadyExists, _)) => "is made only once",
+            Err((_, error)) => return Err(error),
+            Ok(()) => {
+                return Err(failed(
+                    "an object could be created twice: two archivers would overwrite one another",
+                ));
+            }
+        },
+        Err((ErrorKind::Unsupported, _)) => {
+            "is overwritten where it should only be made, so all archivers of a feed must be on one host"
         }
+        Err((_, error)) => return Err(error),
+    };
+    let before = clock.elapsed();
+    store.put(name, body.clone(), PutMode::Overwrite).await?;
+    let read = store.get(name, None).await?;
+    if read != body {
+        return Err(failed("what was read is not what was written"));
     }
-    match store.get(name, None).await? {
-        read if read == body => Ok(()),
-        _ => Err(failed("what was read is not what was written")),
-    }
+    let took = clock.elapsed().saturating_sub(before).as_secs_f64() * 1000.0;
+    Ok(format!("an object {promise}; written and read in {took:.1} ms"))
 }
 
 fn unwritable(spec: &StoreSpec, why: &str) -> Finding {
     Finding {
         code: Code::NotWritable,
         message: format!("store `{spec}` cannot be written: {why}"),
-        places: vec![Place::of(&["spec", "store"]), Place::of(&["spec"])],
-        expected: Some("a folder that this user may write".to_owned()),
+        places: vec![
+            Place::of(&["spec", "store"]),
+            Place::of(&["spec", "storage", "raw"]),
+            Place::of(&["spec"]),
+        ],
+        expected: Some(match spec {
+            StoreSpec::File(_) => "a folder that this user may write".to_owned(),
+            StoreSpec::S3(_) => {
+                "a bucket that is there, and keys that may write, read, list and delete".to_owned()
+            }
+        }),
         nearest: None,
     }
 }
@@ -268,7 +291,18 @@ fn secrets(environment: &Environment) -> Vec<(&Secret, Place, String)> {
             },
         )
     });
-    named.chain(keys).collect()
+    let buckets = environment.storage.iter().flat_map(|storage| {
+        [("raw", &storage.raw), ("normalized", &storage.normalized)]
+            .into_iter()
+            .filter_map(|(kind, bucket)| Some((kind, bucket.as_ref()?)))
+            .flat_map(|(kind, bucket)| bucket.keys.iter().map(move |(key, secret)| (kind, key, secret)))
+            .filter(|(_, _, secret)| !matches!(secret, Secret::Mounted { .. }))
+            .map(|(kind, key, secret)| {
+                let place = Place::of(&["spec", "storage", kind, "keys", key]);
+                (secret, place, format!("spec.storage.{kind}.keys.{key}"))
+            })
+    });
+    named.chain(keys).chain(buckets).collect()
 }
 
 fn is_there(secret: &Secret) -> bool {

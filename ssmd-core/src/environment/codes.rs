@@ -148,7 +148,7 @@ codes! {
         "url: ws.kraken.com/v2",
         "url: wss://ws.kraken.com/v2";
     Plaintext = "E0207", "Plaintext to another machine",
-        "`ws://` and `http://` can be read and changed by everybody on the way, so they are for this machine only (`localhost`, `127.0.0.0/8`, `[::1]`). Use `wss://` or `https://`; in a network that you trust, add `allow_plaintext: true` to the feed.",
+        "`ws://` and `http://` can be read and changed by everybody on the way, so they are for this machine only (`localhost`, `127.0.0.0/8`, `[::1]`). Use `wss://` or `https://`; in a network that you trust, add `allow_plaintext: true` to the feed or the bucket.",
         "url: ws://10.0.0.7:9000/v2",
         "url: ws://10.0.0.7:9000/v2\nallow_plaintext: true";
     Symbol = "E0208", "Not a symbol",
@@ -168,7 +168,7 @@ codes! {
         "journal: disk",
         "journal: local";
     Store = "E0212", "Not a store",
-        "A store is `file:` and a path: `file:./ssmd-data/store` is relative to the working directory, `file:///var/lib/ssmd/store` is not. Buckets stand under `storage`.",
+        "A store is `file:` and a path: `file:./ssmd-data/store` is relative to the working directory, `file:///var/lib/ssmd/store` is not. Or it is a bucket, `s3://BUCKET/PREFIX?endpoint=URL&region=NAME`; the keys are `$AWS_ACCESS_KEY_ID` and `$AWS_SECRET_ACCESS_KEY`. Buckets with keys of their own stand under `storage`.",
         "store: ./ssmd-data/store",
         "store: file:./ssmd-data/store";
     Secret = "E0213", "A secret that is not named",

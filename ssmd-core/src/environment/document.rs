@@ -267,6 +267,7 @@ fn storage(storage: &StorageSpec) -> Value {
             .with("bucket", spec.bucket.as_str())
             .with("endpoint", spec.endpoint.clone())
             .with("region", spec.region.clone())
+            .with("allow_plaintext", spec.allow_plaintext.then_some(true))
             .with("keys", keys(&spec.keys))
             .with("retention_days", spec.retention_days)
             .done()

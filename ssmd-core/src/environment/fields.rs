@@ -128,7 +128,7 @@ pub const FIELDS: &[Field] = &[
         "file:///var/lib/ssmd/store",
         "Where the archive is kept. A path that does not start with `/` is relative to the working directory.",
     ),
-    field(SPEC, "storage", Type::Section(STORAGE)).or("`store` says it").later().says(
+    field(SPEC, "storage", Type::Section(STORAGE)).or("`store` says it").says(
         "{ raw: { bucket: ssmd-dev-raw } }",
         "The buckets of the archive, instead of `store`.",
     ),
@@ -299,7 +299,7 @@ pub const FIELDS: &[Field] = &[
     of(CACHE_NATS, CREDENTIALS),
     // Buckets.
     field(STORAGE, "raw", Type::Section(BUCKET)).or("none").says("{ bucket: ssmd-dev-raw }", "What was heard, byte for byte."),
-    field(STORAGE, "normalized", Type::Section(BUCKET)).or("none").says(
+    field(STORAGE, "normalized", Type::Section(BUCKET)).or("none").later().says(
         "{ bucket: ssmd-dev-normalized }",
         "What was decoded of it. It can be made again.",
     ),
@@ -307,13 +307,23 @@ pub const FIELDS: &[Field] = &[
         "ssmd-prod-raw",
         "`ssmd-`, the environment's name if it shares the store with others, and `raw` or `normalized`.",
     ),
-    field(BUCKET, "endpoint", Type::Endpoint).or("AWS'").says("s3.homelab.local", "Who keeps it. Without a scheme: `https://`."),
+    field(BUCKET, "endpoint", Type::Endpoint).or("AWS'").says(
+        "s3.homelab.local",
+        "Who keeps it. Without a scheme: `https://`. `http://` only on this machine, unless `allow_plaintext` says otherwise.",
+    ),
     field(BUCKET, "region", Type::Id).or("`us-east-1`").says("garage", "The region, as the endpoint calls it."),
-    field(BUCKET, KEYS, Type::MapOf(&Type::Secret)).or("none").says(
+    field(BUCKET, "allow_plaintext", Type::Truth).or("`false`").says(
+        "true",
+        "Whether the endpoint may be `http://` on another machine: everybody on the way can read and change what is sent.",
+    ),
+    field(BUCKET, KEYS, Type::MapOf(&Type::Secret)).or("`$AWS_ACCESS_KEY_ID` and `$AWS_SECRET_ACCESS_KEY`").says(
         "{ access_key_id: { env: S3_KEY }, secret_access_key: { env: S3_SECRET } }",
         "`access_key_id` and `secret_access_key`, each a secret by name.",
     ),
-    field(BUCKET, "retention_days", Type::Days).or("`-1`").says("365", "How long objects are kept; `-1` is for ever."),
+    field(BUCKET, "retention_days", Type::Days).or("`-1`").says(
+        "-1",
+        "How long objects are kept; `-1` is for ever. Another number is read and checked, and not built yet.",
+    ),
     // Secrets.
     field(SECRET, "env", TEXT).or("another way").says("KALSHI_API_KEY", "The environment variable that holds it."),
     field(SECRET, "file", Type::Text(4096)).or("another way").says(

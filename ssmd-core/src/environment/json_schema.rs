@@ -106,7 +106,7 @@ fn of(kind: &Type, words: &Vocabulary) -> Value {
         Type::Decimal => json!({ "anyOf": [{ "type": "number", "minimum": 0 }, text("^[0-9]") ] }),
         Type::Address(schemes) => text(&format!("^({})://", schemes.join("|"))),
         Type::Bucket => text("^ssmd-"),
-        Type::Store => text("^file:"),
+        Type::Store => text("^(file:|s3://)"),
         Type::Mounted => text("^(sealed-)?secret/"),
         Type::Zone | Type::Moment | Type::Endpoint | Type::Listen | Type::Channel | Type::Symbol => {
             json!({ "type": "string", "minLength": 1 })

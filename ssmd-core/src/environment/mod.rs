@@ -54,8 +54,8 @@ pub use secret::{Secret, SecretText};
 pub use source::DOCUMENT_BYTES_MAX;
 pub use spec::{
     AlertsSpec, BucketSpec, CacheSpec, ClientKind, ClientSpec, DialerSpec, EntitlementSpec, GatewaySpec,
-    JetStreamSpec, ScheduleSpec, SecretSpec, ShardSpec, ShardsSpec, StorageSpec, SymbolDepth, SymbolDetail,
-    SymbolsSpec, TimeOfDay, TransportSpec, Window,
+    JetStreamSpec, S3Spec, ScheduleSpec, SecretSpec, ShardSpec, ShardsSpec, StorageSpec, SymbolDepth,
+    SymbolDetail, SymbolsSpec, TimeOfDay, TransportSpec, Window,
 };
 pub use tree::NESTING_MAX;
 pub use vocabulary::{ChannelWords, FeedWords, OptionWords, Starter, Vocabulary, nearest};
@@ -217,6 +217,8 @@ pub enum JournalSpec {
 pub enum StoreSpec {
     /// A directory: the path as it stands in the document, relative to the working directory.
     File(String),
+    /// A bucket.
+    S3(S3Spec),
 }
 
 /// A document without problems, and what of it nothing carries out yet.

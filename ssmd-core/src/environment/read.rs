@@ -122,9 +122,16 @@ fn store_spec(node: &Node<'_>, log: &mut Log<'_>) -> Option<StoreSpec> {
     let text = section::text(node, "`spec.store`", log)?;
     store::read(text)
         .map_err(|(kind, why)| {
+            // Before an `@` there may be a key.
+            let secret = text.contains('@');
+            if secret {
+                node.hide(log);
+            }
             let code = if kind == ErrorKind::Unsupported { Code::NotBuiltYet } else { Code::Store };
-            let message = format!("{} is no store: {why}", quote(text));
-            let expected = format!("`file:` and a path, as in `{STORE_DEFAULT}`, or `storage` with buckets");
+            let message =
+                format!("{} is no store: {why}", if secret { "`…`".to_owned() } else { quote(text) });
+            let expected =
+                format!("`file:` and a path, as in `{STORE_DEFAULT}`, `s3://` and a bucket, or `storage`");
             log.add(Draft::new(code, node.span, message).expected(expected));
         })
         .ok()

@@ -117,7 +117,7 @@ impl fmt::Display for Type {
             Self::Endpoint => f.write_str("host, or `https://` address"),
             Self::Listen => f.write_str("IP address and port"),
             Self::Bucket => f.write_str("bucket"),
-            Self::Store => f.write_str("`file:` and a path"),
+            Self::Store => f.write_str("`file:` and a path, or `s3://` and a bucket"),
             Self::Channel => f.write_str("channel"),
             Self::Symbol => f.write_str("symbol"),
             Self::Feed => f.write_str("feed of this document"),

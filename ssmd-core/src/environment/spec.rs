@@ -116,6 +116,23 @@ pub struct StorageSpec {
     pub normalized: Option<BucketSpec>,
 }
 
+/// A place in a store that speaks S3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3Spec {
+    /// The bucket's name.
+    pub bucket: String,
+    /// What every object's name begins with there, without slashes around it.
+    pub prefix: Option<String>,
+    /// Who keeps it: `https://…` or `http://…`; `None`: AWS.
+    pub endpoint: Option<String>,
+    /// The region, as the endpoint calls it; `None`: `us-east-1`.
+    pub region: Option<String>,
+    /// Whether `http://` may leave this machine.
+    pub allow_plaintext: bool,
+    /// `access_key_id` and `secret_access_key`; without them `$AWS_ACCESS_KEY_ID` and `$AWS_SECRET_ACCESS_KEY`.
+    pub keys: BTreeMap<String, Secret>,
+}
+
 /// One bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketSpec {
@@ -125,6 +142,8 @@ pub struct BucketSpec {
     pub endpoint: Option<String>,
     /// The region, as the endpoint calls it.
     pub region: Option<String>,
+    /// Whether `http://` may leave this machine.
+    pub allow_plaintext: bool,
     /// `access_key_id` and `secret_access_key`.
     pub keys: BTreeMap<String, Secret>,
     /// How many days objects are kept; `None`: for ever.

@@ -40,7 +40,10 @@ fn bucket(
     log: &mut Log<'_>,
 ) -> Option<BucketSpec> {
     let name = name(section, kind, environment, log);
-    let endpoint = endpoint(section, log);
+    let allow_plaintext = section.truth("allow_plaintext", log);
+    // Where what `allow_plaintext` meant to say is not known, it is not the place to complain.
+    let strict = !section.has("allow_plaintext") || allow_plaintext == Some(false);
+    let endpoint = endpoint(section, strict, log);
     let keys = section
         .value(KEYS)
         .map(|node| secret::read_map(node, Some(KEY_NAMES), "", &section.path(KEYS), secrets, log));
@@ -52,7 +55,12 @@ fn bucket(
     }
     let region = section.id("region", log);
     let retention_days = section.days("retention_days", log).flatten();
-    Some(BucketSpec { bucket: name?, endpoint, region, keys, retention_days })
+    if let (Some(_), Some((key, _))) = (retention_days, section.get("retention_days")) {
+        let message = format!("{} other than for ever is not built yet", section.shown("retention_days"));
+        log.note(Draft::new(Code::NotBuiltYet, key.span, message).expected("`-1`, or a document without it"));
+    }
+    let allow_plaintext = allow_plaintext.unwrap_or(false);
+    Some(BucketSpec { bucket: name?, endpoint, region, allow_plaintext, keys, retention_days })
 }
 
 /// A bucket's name says what is in it, and whose it is if it is not everybody's: nobody deletes the wrong one.
@@ -79,13 +87,14 @@ fn name(
     None
 }
 
-/// An address; without a scheme it is `https://`.
-fn endpoint(section: &Section<'_, '_>, log: &mut Log<'_>) -> Option<String> {
+/// An address; without a scheme it is `https://`. If it is to be `strict`, `http://` is for this machine only.
+fn endpoint(section: &Section<'_, '_>, strict: bool, log: &mut Log<'_>) -> Option<String> {
     let node = section.value("endpoint")?;
     let shown = section.shown("endpoint");
     let text = section::text(node, &shown, log)?;
     let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-    match url::check(&whole, &["https", "http"], &[]) {
+    let local: &[&str] = if strict { &["http"] } else { &[] };
+    match url::check(&whole, &["https", "http"], local) {
         Ok(()) => Some(whole),
         Err(UrlFault::Form(why)) => {
             if text.contains('@') {
@@ -96,6 +105,10 @@ fn endpoint(section: &Section<'_, '_>, log: &mut Log<'_>) -> Option<String> {
             log.add(Draft::new(Code::Url, node.span, message).expected(expected));
             None
         }
-        Err(UrlFault::Plaintext(_)) => None,
+        Err(UrlFault::Plaintext(scheme)) => {
+            let message = format!("{shown} is `{scheme}://` to another machine");
+            log.add(Draft::new(Code::Plaintext, node.span, message).expected("`https://host`"));
+            None
+        }
     }
 }

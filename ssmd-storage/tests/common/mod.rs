@@ -223,6 +223,31 @@ pub async fn read_all(store: Arc<dyn Store>) -> Vec<Entry> {
     entries
 }
 
+/// A store that cannot refuse what exists, and says so.
+pub struct Unconditional(pub ssmd_storage::MemoryStore);
+
+#[async_trait]
+impl Store for Unconditional {
+    async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<()> {
+        match mode {
+            PutMode::Create => Err(Error::new(ErrorKind::Unsupported, "test")),
+            PutMode::Overwrite => self.0.put(path, body, mode).await,
+        }
+    }
+
+    async fn get(&self, path: &ObjectPath, range: Option<std::ops::Range<u64>>) -> Result<Bytes> {
+        self.0.get(path, range).await
+    }
+
+    fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'_, Result<ObjectMeta>> {
+        self.0.list(prefix)
+    }
+
+    async fn delete(&self, path: &ObjectPath) -> Result<()> {
+        self.0.delete(path).await
+    }
+}
+
 /// A store that breaks at one operation, before or after it has taken effect, and stays broken or not.
 pub struct Faulty {
     pub inner: Arc<dyn Store>,

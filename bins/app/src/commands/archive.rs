@@ -16,7 +16,7 @@ use crate::exit::Exit;
 /// `NotFound` if there is none; reading commands never create one.
 pub(super) fn store(args: &StoreArgs) -> Result<Arc<dyn Store>> {
     let spec = StoreSpec::parse(&args.store)?;
-    let StoreSpec::File(path) = &spec;
+    let StoreSpec::File(path) = &spec else { return ssmd_storage::open(&spec, Path::new(".")) };
     if !Path::new(path).is_dir() {
         return Err(Error::new(ErrorKind::NotFound, "open archive")
             .with("store", &args.store)

@@ -105,10 +105,10 @@ fn declared(environment: &Environment, out: &mut Out) -> Result<(), Stopped> {
         ))?,
     }
     match &environment.storage {
-        None => {
-            let StoreSpec::File(path) = &environment.store;
-            out.line(format_args!("✓ store: the folder {path}"))?;
-        }
+        None => match &environment.store {
+            StoreSpec::File(path) => out.line(format_args!("✓ store: the folder {path}"))?,
+            StoreSpec::S3(s3) => out.line(format_args!("✓ store: {s3}"))?,
+        },
         Some(storage) => {
             for bucket in [&storage.raw, &storage.normalized].into_iter().flatten() {
                 let kept = bucket.retention_days.map_or("for ever".to_owned(), |days| format!("{days} days"));

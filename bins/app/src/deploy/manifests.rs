@@ -188,7 +188,10 @@ impl Deployment<'_> {
 /// # Errors
 /// `Unsupported` if it is elsewhere.
 pub(super) fn check_store(environment: &Environment) -> Result<()> {
-    let StoreSpec::File(path) = Folder::at(Path::new(DATA)).store(&environment.store);
+    let StoreSpec::File(path) = Folder::at(Path::new(DATA)).store(&environment.archive()) else {
+        return Err(unsupported("an archive in a bucket is not deployed yet: the archiver knows no secrets")
+            .with("store", environment.archive()));
+    };
     let path = Path::new(&path);
     if path.starts_with(DATA) && path.components().all(|part| part != Component::ParentDir) {
         return Ok(());

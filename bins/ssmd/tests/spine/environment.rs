@@ -22,18 +22,20 @@ fn document(folder: &Path, more: &str) -> String {
 #[test]
 fn what_is_not_built_yet_is_checked_and_told_and_does_not_start() {
     let folder = tempdir().unwrap();
-    let file =
-        document(folder.path(), "      symbols: [BTC/USD]\n  storage: { raw: { bucket: ssmd-test-raw } }\n");
+    let file = document(
+        folder.path(),
+        "      symbols: [BTC/USD]\n  storage: { normalized: { bucket: ssmd-test-normalized } }\n",
+    );
     let said = output(0, &["check", &file]);
     assert!(said.contains("✓ feed kraken: ticker, trade, book for 1 symbol\n"), "{said}");
-    assert!(said.contains("○ `storage` in `spec` is not built yet (line 8, E0105)\n"), "{said}");
+    assert!(said.contains("○ `normalized` in `spec.storage` is not built yet (line 8, E0105)\n"), "{said}");
     assert_eq!(json(&["check", &file, "--json"])["later"][0]["line"], 8);
 
     let data = text_of(&folder.path().join("data"));
     let up = run(&["up", "--sim", "--for", "1s", "-c", &file, "--data", &data]);
     let told = String::from_utf8_lossy(&up.stderr).into_owned();
     assert_eq!(up.status.code(), Some(78), "{told}");
-    assert!(told.contains("error[E0105]") && told.contains(":8:3"), "{told}");
+    assert!(told.contains("error[E0105]") && told.contains(":8:14"), "{told}");
     assert!(!Path::new(&data).exists(), "nothing was begun");
 }
 
@@ -117,7 +119,7 @@ fn the_world_is_asked_only_where_it_is_told_to() {
     let (_sim, folder, file) = venue("[BTC/USD, \"*/USD\"]", "a/b/store\n");
     let said = output(0, &["check", &file, "--online"]);
     assert!(said.contains("✓ feed kraken: the venue lists "), "{said}");
-    assert!(said.contains(": an object can be made once, read and removed\n"), "{said}");
+    assert!(said.contains(": an object is made only once; written and read in "), "{said}");
     assert!(!folder.path().join("a").exists(), "nothing of the probe stays");
 
     std::fs::create_dir(folder.path().join("a")).unwrap();

@@ -15,6 +15,7 @@ mod metrics;
 mod reload;
 mod restart;
 mod rig;
+mod s3;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../../../../ssmd-transport/tests/support/server.rs"]
 mod server;

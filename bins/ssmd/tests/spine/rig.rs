@@ -25,7 +25,12 @@ pub(crate) fn ssmd(arguments: &[&str]) -> Command {
 
 /// Runs it to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
-    let child = ssmd(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    ended(&mut ssmd(arguments))
+}
+
+/// Runs a command to its end.
+pub(crate) fn ended(command: &mut Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (tell, told) = mpsc::channel();
     let pid = child.id();
     std::thread::spawn(move || tell.send(child.wait_with_output()));
@@ -33,7 +38,7 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
         Ok(output) => output.unwrap(),
         Err(_) => {
             signal(pid, "KILL");
-            panic!("ssmd {arguments:?} did not end within {PATIENCE:?}");
+            panic!("{command:?} did not end within {PATIENCE:?}");
         }
     }
 }
