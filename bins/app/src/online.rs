@@ -1,7 +1,9 @@
-//! What only the world can say about a document: whether symbols exist, stores can be written, secrets are there and
-//! keys are taken.
+//! What only the world can say about a document: whether symbols exist, stores can be written, secrets are there,
+//! keys are taken and servers answer.
 //!
 //! A list of probes, all of which run at once, each with a deadline. A backend adds its own to [`probes`].
+
+mod nats;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -70,6 +72,7 @@ fn probes<'e>(environment: &'e Environment, clock: &Arc<dyn Clock>) -> Result<Ve
         let late = unwritable(&environment.store, "no answer in time");
         probes.push(Probe { ask: Box::pin(store(&environment.store, Arc::clone(clock))), late });
     }
+    probes.extend(nats::probes(environment, clock));
     for (secret, place, shown) in secrets(environment) {
         let late = unreadable(&place, &shown, secret, "no answer in time");
         let ask = async move { readable(secret, &place, &shown) };
