@@ -1,8 +1,9 @@
-//! What only the world can say about a document: whether symbols exist, stores can be written, secrets are there and
-//! keys are taken.
+//! What only the world can say about a document: whether symbols exist, stores can be written, secrets are there,
+//! keys are taken and servers answer.
 //!
 //! A list of probes, all of which run at once, each with a deadline. A backend adds its own to [`servers`].
 
+mod nats;
 mod servers;
 
 use std::collections::BTreeSet;
@@ -73,6 +74,7 @@ fn probes<'e>(environment: &'e Environment, clock: &Arc<dyn Clock>) -> Result<Ve
     let late = unwritable(&archive, "no answer in time");
     probes.push(Probe { ask: Box::pin(store(archive, Arc::clone(clock))), late });
     probes.extend(servers::probes(environment, clock));
+    probes.extend(nats::probes(environment, clock));
     for (secret, place, shown) in secrets(environment) {
         let late = unreadable(&place, &shown, secret, "no answer in time");
         let ask = async move { readable(secret, &place, &shown) };

@@ -271,8 +271,8 @@ codes! {
         "Asked with `--online`, the venue has no symbol of this name, or nothing that fits a pattern or the filters. It may be spelled in another way there, or be delisted; the message names the nearest that there is.",
         "symbols: [XYZ/USD]",
         "symbols: [BTC/USD]";
-    Unreachable = "E0302", "A venue that does not answer",
-        "Asked with `--online`, the venue's REST address gave no listing, so nothing can be said about its symbols. The message holds what happened.",
+    Unreachable = "E0302", "A venue or a server that does not answer",
+        "Asked with `--online`, the venue's REST address gave no listing, so nothing can be said about its symbols; or a server that the document names did not answer as it must. The message holds what happened.",
         "rest: https://api.kraken.example",
         "rest: https://api.kraken.com";
     NotWritable = "E0303", "A store that cannot be written",

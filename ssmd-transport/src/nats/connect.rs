@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::context::AccountErrorKind;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use ssmd_core::environment::SecretText;
 use ssmd_core::name::encode;
@@ -165,6 +166,32 @@ impl Connection {
     /// The most bytes that the server takes in one message, headers included.
     pub fn payload_bytes_max(&self) -> usize {
         self.client.max_payload()
+    }
+
+    /// How long the server takes to answer, over this connection and behind all that was sent over it before.
+    ///
+    /// # Errors
+    /// `Unavailable` if no answer comes within 5 s.
+    pub async fn round_trip(&self) -> Result<Duration> {
+        let began = self.clock.elapsed();
+        self.echo().await?;
+        Ok(self.clock.elapsed().saturating_sub(began))
+    }
+
+    /// Whether the server has JetStream for this user.
+    ///
+    /// # Errors
+    /// `Unsupported` if it says that it has none, `Unavailable` if it does not answer.
+    pub async fn check_jetstream(&self) -> Result<()> {
+        let answer = async_nats::jetstream::new(self.client.clone()).query_account().await;
+        answer.map(drop).map_err(|cause| {
+            let none = matches!(
+                cause.kind(),
+                AccountErrorKind::JetStream(_) | AccountErrorKind::JetStreamUnavailable
+            );
+            let kind = if none { ErrorKind::Unsupported } else { ErrorKind::Unavailable };
+            Error::new(kind, "ask for JetStream").because(cause).hint("start nats-server with `-js`")
+        })
     }
 
     /// Whether the connection stands now.

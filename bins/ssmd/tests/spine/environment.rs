@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tempfile::{TempDir, tempdir};
 
+use crate::nats_server::Server;
 use crate::rig::{Running, free_port, json, output, run, ssmd, text_of, until};
 
 /// Writes a document of a feed of Kraken, with `more` behind its keys.
@@ -127,6 +128,31 @@ fn the_world_is_asked_only_where_it_is_told_to() {
     assert_eq!(online["online"].as_array().unwrap().len(), 2, "{online}");
     assert_eq!(std::fs::read_dir(folder.path().join("a")).unwrap().count(), 0);
     assert_eq!(json(&["check", &file, "--json"])["online"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn nats_is_asked_for_one_round_trip_by_each_who_uses_it() {
+    let Some(server) = Server::start("authorization { token: canary-5e1d }") else { return };
+    let (url, folder) = (server.url(), tempdir().unwrap());
+    let token = folder.path().join("token");
+    let at = format!("{{ url: {url:?}, credentials: {{ file: {token:?} }} }}");
+    let (_sim, _folder, file) = venue(
+        "[BTC/USD]",
+        &format!(
+            "store\n  journal: {{ nats: {at} }}\n  transport: {{ nats: {at} }}\n  cache: {{ nats: {at} }}\n"
+        ),
+    );
+    std::fs::write(&token, "canary-5e1d\n").unwrap();
+    let said = output(0, &["check", &file, "--online"]);
+    for used in ["journal", "transport", "cache"] {
+        assert!(said.contains(&format!("✓ {used}: nats-server 2.")), "{said}");
+    }
+    assert!(said.contains("sync_interval"), "{said}");
+    std::fs::write(&token, "canary-wrong").unwrap();
+    let checked = run(&["check", &file, "--online"]);
+    let said = String::from_utf8(checked.stdout).unwrap() + &String::from_utf8(checked.stderr).unwrap();
+    assert_eq!(checked.status.code(), Some(78), "{said}");
+    assert!(said.contains("E0302") && said.contains("denied") && !said.contains("canary"), "{said}");
 }
 
 #[test]

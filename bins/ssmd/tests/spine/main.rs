@@ -12,6 +12,9 @@ mod dialers;
 mod environment;
 mod environments;
 mod metrics;
+#[path = "../../../../ssmd-transport/tests/support/nats.rs"]
+#[allow(dead_code, reason = "it is shared")]
+mod nats_server;
 mod reload;
 mod restart;
 mod rig;

@@ -1,0 +1,87 @@
+//! Whether the NATS servers that a document names answer, what they are, and what they promise.
+
+use std::sync::Arc;
+
+use ssmd_core::environment::{
+    CacheSpec, Code, Environment, Finding, JournalSpec, Place, Secret, TransportSpec,
+};
+use ssmd_core::{Clock, Error, ErrorKind, Result};
+use ssmd_transport::nats::{self, Auth, ON_DISK, Options};
+
+use super::{Probe, in_a_line, resolved};
+
+/// What a document uses a server for, and where it says so.
+struct Use<'e> {
+    what: &'static str,
+    url: Option<&'e String>,
+    credentials: Option<&'e Secret>,
+    places: Vec<Place>,
+    /// Whether it keeps anything.
+    keeps: bool,
+}
+
+/// A probe for each use of NATS.
+pub(super) fn probes<'e>(environment: &'e Environment, clock: &Arc<dyn Clock>) -> Vec<Probe<'e>> {
+    let probe = |used: Use<'e>| {
+        let late = silent(&used, "no answer in time");
+        let clock = Arc::clone(clock);
+        let ask = async move {
+            match asked(&used, clock).await {
+                Ok(line) => (vec![line], Vec::new()),
+                Err(error) => (Vec::new(), vec![silent(&used, &in_a_line(&error))]),
+            }
+        };
+        Probe { ask: Box::pin(ask), late }
+    };
+    uses(environment).into_iter().map(probe).collect()
+}
+
+fn uses(environment: &Environment) -> Vec<Use<'_>> {
+    let mut uses = Vec::new();
+    if let JournalSpec::JetStream(spec) = &environment.journal {
+        let places = vec![Place::of(&["spec", "journal", "nats"]), Place::of(&["spec", "jetstream"])];
+        let (url, credentials) = (spec.url.as_ref(), spec.credentials.as_ref());
+        uses.push(Use { what: "journal", url, credentials, places, keeps: true });
+    }
+    if let TransportSpec::Nats { url, credentials, .. } = &environment.transport {
+        let places = vec![Place::of(&["spec", "transport", "nats"]), Place::of(&["spec", "transport"])];
+        let (url, credentials) = (url.as_ref(), credentials.as_ref());
+        uses.push(Use { what: "transport", url, credentials, places, keeps: false });
+    }
+    if let CacheSpec::Nats { url, credentials, .. } = &environment.cache {
+        let places = vec![Place::of(&["spec", "cache", "nats"])];
+        let (url, credentials) = (url.as_ref(), credentials.as_ref());
+        uses.push(Use { what: "cache", url, credentials, places, keeps: true });
+    }
+    uses
+}
+
+async fn asked(used: &Use<'_>, clock: Arc<dyn Clock>) -> Result<String> {
+    let mut options = Options::new(match used.url {
+        Some(url) => url.clone(),
+        None => std::env::var("NATS_URL").map_err(|cause| {
+            Error::new(ErrorKind::NotFound, "find NATS").because(cause).hint("set `url`, or $NATS_URL")
+        })?,
+    });
+    if let Some(secret) = used.credentials {
+        options.auth = Auth::of(&resolved(secret)?);
+    }
+    let connection = nats::connect(&options, clock).await?;
+    if used.keeps {
+        connection.check_jetstream().await?;
+    }
+    let micros = connection.round_trip().await?.as_micros();
+    let promise = if used.keeps { ON_DISK } else { "it keeps nothing: who listens hears it, at most once" };
+    let (what, version) = (used.what, connection.version());
+    Ok(format!("{what}: nats-server {version} answers in {micros} us; {promise}"))
+}
+
+fn silent(used: &Use<'_>, why: &str) -> Finding {
+    Finding {
+        code: Code::Unreachable,
+        message: format!("NATS of the {} does not answer as it must: {why}", used.what),
+        places: used.places.iter().flat_map(|place| [place.clone().key("url"), place.clone()]).collect(),
+        expected: Some("a nats-server that lets us in".to_owned()),
+        nearest: None,
+    }
+}
