@@ -192,7 +192,7 @@ async fn violations(server: &Server, name: &str) -> (async_nats::Client, mpsc::R
 }
 
 /// Who may publish where, of the connector, the archiver and the listener.
-const PUBLISH: [(&str, [bool; 3]); 30] = [
+const PUBLISH: [(&str, [bool; 3]); 32] = [
     ("prod.kraken.log.a", [true, false, false]),
     ("prod.kraken.json.trade.X", [true, false, false]),
     ("prod.kalshi.economics.capnp.trade.X", [true, false, false]),
@@ -202,7 +202,9 @@ const PUBLISH: [(&str, [bool; 3]); 30] = [
     ("$KV.other.a", [false, false, false]),
     ("$JS.API.INFO", [true, false, false]),
     ("$JS.API.STREAM.INFO.ssmd-prod", [true, true, false]),
-    ("$JS.API.STREAM.INFO.KV_ssmd-prod", [true, false, true]),
+    ("$KV.ssmd-prod.prod.kraken.covered.o", [true, true, false]),
+    ("$KV.ssmd-prod.prod.kraken.other.o", [true, false, false]),
+    ("$JS.API.STREAM.INFO.KV_ssmd-prod", [true, true, true]),
     ("$JS.API.STREAM.CREATE.ssmd-prod", [true, false, false]),
     ("$JS.API.STREAM.CREATE.other", [false, false, false]),
     ("$JS.API.STREAM.UPDATE.ssmd-prod", [true, false, false]),

@@ -155,6 +155,7 @@ impl Parts {
             None => None,
         };
         let spec = folder.store(&environment.archive());
+        let service = if plan.role == Role::Archiver { "archiver" } else { "connector" };
         let mut parts = Self {
             role: plan.role,
             once: plan.once,
@@ -166,7 +167,7 @@ impl Parts {
             listener,
             store: spec.to_string(),
             folder: folder.clone(),
-            shared: Shared::of(environment, clock)?,
+            shared: Shared::of(environment, service, clock)?,
             clock: Arc::clone(clock),
             metrics: metrics.clone(),
             started: clock.elapsed(),

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use ssmd_core::environment::{Environment, JetStreamSpec, JournalSpec};
 use ssmd_core::{Cache, Clock, EnvironmentName, Error, ErrorKind, FeedName, Journal, Result};
-use ssmd_transport::memory::MemoryCache;
-use ssmd_transport::nats::{self, Auth, Connection, StreamSpec};
+use ssmd_transport::nats::{self, Auth, CacheSpec, Connection, StreamSpec};
 use ssmd_transport::relay::{Healed, Healing, Keys};
 use ssmd_transport::reopened::Reopened;
 use tokio::sync::Mutex;
@@ -27,24 +26,24 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// Held while it is made, so that it is made once; it mends itself from then on.
     connection: Mutex<Option<Connection>>,
-    cache: Arc<dyn Cache>,
 }
 
 impl Shared {
-    /// The shared journal that an environment declares, if it does. Nothing is connected yet.
+    /// The shared journal that an environment declares, if it does, for a service of this name: servers know services
+    /// by it (`deploy/nats/permissions.conf`). Nothing is connected yet.
     ///
     /// # Errors
     /// `Invalid` without an address, and what is wrong with the credentials.
-    pub(crate) fn of(environment: &Environment, clock: &Arc<dyn Clock>) -> Result<Option<Self>> {
+    pub(crate) fn of(environment: &Environment, name: &str, clock: &Arc<dyn Clock>) -> Result<Option<Self>> {
         let JournalSpec::JetStream(spec) = &environment.journal else { return Ok(None) };
-        let (server, stream) = (server(spec)?, stream(spec, &environment.name));
+        let (mut server, stream) = (server(spec)?, stream(spec, &environment.name));
+        name.clone_into(&mut server.name);
         let inner = Inner {
             environment: environment.name.clone(),
             server,
             stream,
             clock: Arc::clone(clock),
             connection: Mutex::new(None),
-            cache: Arc::new(MemoryCache::new(Arc::clone(clock))),
         };
         Ok(Some(Self(Arc::new(inner))))
     }
@@ -75,9 +74,19 @@ impl Shared {
         Arc::new(Healed::new(self.journal(feed), healing))
     }
 
-    /// Where relays and archivers tell each other how far they are.
+    /// Where relays and archivers tell each other how far they are: a bucket beside the stream.
     pub(crate) fn cache(&self) -> Arc<dyn Cache> {
-        Arc::clone(&self.0.cache)
+        let shared = self.clone();
+        Arc::new(Reopened::<dyn Cache>::new(Arc::new(move || {
+            let shared = shared.clone();
+            Box::pin(async move {
+                let connection = shared.connect().await?;
+                let bucket = format!("ssmd-{}", shared.0.environment);
+                let (replicas, storage) = (shared.0.stream.replicas, shared.0.stream.storage);
+                let cache = connection.cache(&CacheSpec { bucket, replicas, storage }).await?;
+                Ok(Arc::new(cache) as Arc<dyn Cache>)
+            })
+        })))
     }
 
     /// Under which names.

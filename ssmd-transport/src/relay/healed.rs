@@ -19,6 +19,8 @@ use super::{Keys, Range, hole_of, open_after};
 const POLL: Duration = Duration::from_millis(50);
 /// How often a question is put again: the cache may have lost it.
 const ASKS_EVERY: Duration = Duration::from_secs(5);
+/// How long a relay that is there needs for its word, once stopping has begun.
+const STOPPING_WAITS: Duration = Duration::from_secs(10);
 
 /// How holes are filled.
 #[derive(Clone)]
@@ -31,7 +33,8 @@ pub struct Healing {
     pub clock: Arc<dyn Clock>,
     /// How long to wait for the relay's word before a hole is believed. Its host may be away.
     pub waits: Duration,
-    /// Once this is cancelled nobody waits for the relay any more: readers end (`Closed`) before the hole.
+    /// Once this is cancelled nobody waits long for the relay: readers end (`Closed`) before a hole of which it says
+    /// nothing within seconds.
     pub stop: CancellationToken,
 }
 
@@ -63,7 +66,14 @@ impl Journal for Healed {
             start => (self.inner.read(start).await?, Vec::new()),
         };
         let healing = self.healing.clone();
-        Ok(Box::new(Reader { inner, healing, missing: missing.into(), since: None, asked: None }))
+        Ok(Box::new(Reader {
+            inner,
+            healing,
+            missing: missing.into(),
+            since: None,
+            asked: None,
+            stopping: None,
+        }))
     }
 
     async fn bounds(&self) -> Result<Bounds> {
@@ -79,6 +89,8 @@ struct Reader {
     /// Since when the first of what is missing is waited for, on the monotonic clock, and when it was last asked for.
     since: Option<Duration>,
     asked: Option<Duration>,
+    /// Since when stopping was noticed while something was waited for.
+    stopping: Option<Duration>,
 }
 
 #[async_trait]
@@ -116,14 +128,14 @@ impl Reader {
                 tracing::error!(%origin, from, to, ?waited, "nobody says whether this can be healed");
                 return self.take(missing, Answer { from, through: to, entries: Vec::new() }, max);
             }
-            tokio::select! {
-                biased;
-                () = self.healing.stop.cancelled() => {
+            if self.healing.stop.is_cancelled() {
+                let stopping = *self.stopping.get_or_insert_with(|| clock.elapsed());
+                if clock.elapsed().saturating_sub(stopping) >= STOPPING_WAITS {
                     tracing::warn!(%origin, from, to, "stopping before a hole that is not healed");
                     return Err(Error::new(ErrorKind::Closed, "read healed journal"));
                 }
-                () = clock.sleep(POLL) => {}
             }
+            clock.sleep(POLL).await;
         }
     }
 
@@ -158,7 +170,7 @@ impl Reader {
         entries.truncate(max.get());
         let through = entries.last().map_or(answer.through, |entry| entry.id.n);
         self.missing.pop_front();
-        (self.since, self.asked) = (None, None);
+        (self.since, self.asked, self.stopping) = (None, None, None);
         if through < to {
             self.missing.push_front((origin, through + 1, to));
         }

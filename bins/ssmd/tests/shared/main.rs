@@ -12,10 +12,13 @@ mod server;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use rig::{Running, environment, free_port, json, run, ssmd, store_of, text_of, until};
 use serde_json::Value;
 use server::Server;
+use ssmd_core::{EnvironmentName, FeedName, Journal, Origin, SystemClock};
+use ssmd_transport::nats::{self, JournalSpec, StreamSpec};
 use tempfile::tempdir;
 
 /// An environment that records a simulated venue and shares its journal.
@@ -46,14 +49,27 @@ fn number(feed: &Value, field: &str) -> u64 {
     feed[field].as_u64().unwrap_or(0)
 }
 
-/// Kills the server until the log is well ahead of it, and waits until the copy has caught up.
-fn break_the_server(server: &mut Server, data: &str, role: &str) {
+/// What happens to the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Killed,
+    Frozen,
+}
+
+/// Breaks the server until the log is well ahead of it, and waits until the copy has caught up.
+fn break_the_server(server: &mut Server, fault: Fault, data: &str, role: &str) {
     until_feed(data, role, "a copy", |feed| {
         number(feed, "durable") > 500 && number(feed, "relay_behind") < 100
     });
-    server.kill();
+    match fault {
+        Fault::Killed => server.kill(),
+        Fault::Frozen => server.signal("STOP"),
+    }
     until_feed(data, role, "a log ahead of the copy", |feed| number(feed, "relay_behind") > 1500);
-    server.restart();
+    match fault {
+        Fault::Killed => server.restart(),
+        Fault::Frozen => server.signal("CONT"),
+    }
     until_feed(data, role, "the copy", |feed| number(feed, "relay_behind") < 300);
 }
 
@@ -94,7 +110,11 @@ fn a_server_that_dies_loses_nothing_and_the_copy_gives_the_same_archive() {
     let _venue =
         Running::start(&mut ssmd(&["sim", "--listen", &listen, "--symbols", "BTC/USD", "--rate", "500"]));
     let up = Running::start(ssmd(&["up", "-c", &config, "--data", &data]).env("SSMD_LOG", "error"));
-    break_the_server(&mut server, &data, "up");
+    let rounds: u64 = std::env::var("SSMD_KILLS").map_or(2, |text| text.parse().unwrap());
+    for round in 0..rounds {
+        let fault = if round.is_multiple_of(2) { Fault::Killed } else { Fault::Frozen };
+        break_the_server(&mut server, fault, &data, "up");
+    }
     up.signal("TERM");
     let (ended, said) = up.end();
     assert!(ended.success(), "{said}");
@@ -110,6 +130,54 @@ fn a_server_that_dies_loses_nothing_and_the_copy_gives_the_same_archive() {
     assert!(archived.status.success(), "{}", String::from_utf8_lossy(&archived.stderr));
     assert_eq!(prove(&store_of(there.path())), entries);
     assert_eq!(objects(there.path()), objects(here.path()));
+    println!(
+        "R04-R06-lost-or-twice 0 (target 0): {entries} entries, nats-server killed or frozen {rounds} times"
+    );
+}
+
+#[test]
+fn what_the_server_removed_before_it_was_archived_is_healed_from_the_log() {
+    let Some(mut server) = Server::start("") else { return };
+    let (here, there) = (tempdir().unwrap(), tempdir().unwrap());
+    let (data, elsewhere, port) = (text_of(here.path()), text_of(there.path()), free_port());
+    let config = shared(here.path(), port, &server);
+    let listen = format!("127.0.0.1:{port}");
+    let _venue =
+        Running::start(&mut ssmd(&["sim", "--listen", &listen, "--symbols", "BTC/USD", "--rate", "500"]));
+    let start = |name: &str, data: &str, more: &[&str]| {
+        let mut command = Command::new(binary(name));
+        command.args(["-c", &config, "--data", data, "--listen", "127.0.0.1:0"]).args(more);
+        Running::start(command.env("SSMD_LOG", "error"))
+    };
+    let connector = start("ssmd-connector", &data, &[]);
+    break_the_server(&mut server, Fault::Killed, &data, "connector");
+    let origin = ssmd_transport::log::inspect(&here.path().join("log/kraken")).unwrap().origin;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(remove(&server, origin, 1000));
+    let (ended, said) = start("ssmd-archiver", &elsewhere, &["--once"]).end();
+    assert!(ended.success(), "{said}");
+    let report = json(&["verify", "--store", &store_of(there.path()), "--json"]);
+    assert_eq!(
+        (&report["errors"], &report["lost"], &report["holes"]),
+        (&0.into(), &0.into(), &0.into()),
+        "{report}"
+    );
+    assert!(number(&report, "entries") > 2000, "{report}");
+    connector.signal("TERM");
+    let (ended, said) = connector.end();
+    assert!(ended.success(), "{said}");
+}
+
+/// Lets the server forget everything below this number.
+async fn remove(server: &Server, origin: Origin, below: u64) {
+    let connection =
+        nats::connect(&nats::Options::new(server.url()), Arc::new(SystemClock::new())).await.unwrap();
+    let environment = EnvironmentName::new("test").unwrap();
+    let (feed, stream) = (FeedName::new("kraken").unwrap(), StreamSpec::of(&environment));
+    let journal = connection.journal(&JournalSpec { environment, feed, stream }).await.unwrap();
+    journal.trim(&[(origin, below)].into()).await.unwrap();
+    let (first, _) = journal.bounds().await.unwrap().origins[&origin];
+    assert_eq!(first, below);
 }
 
 #[test]
@@ -129,7 +197,7 @@ fn connector_and_archiver_in_two_folders_lose_nothing_while_the_server_dies() {
     let connector = start("ssmd-connector", &data);
     until_feed(&data, "connector", "a copy", |feed| number(feed, "durable") > 100);
     let archiver = start("ssmd-archiver", &elsewhere);
-    break_the_server(&mut server, &data, "connector");
+    break_the_server(&mut server, Fault::Killed, &data, "connector");
     connector.signal("TERM");
     let (ended, said) = connector.end();
     assert!(ended.success(), "{said}");
@@ -139,4 +207,12 @@ fn connector_and_archiver_in_two_folders_lose_nothing_while_the_server_dies() {
 
     let log = ssmd_transport::log::inspect(&here.path().join("log/kraken")).unwrap();
     assert_eq!(prove(&store_of(there.path())), log.durable);
+
+    // The next connector hears from the bucket what is archived, and its log may forget that.
+    let connector = start("ssmd-connector", &data);
+    let is_told = || ssmd_transport::log::inspect(&here.path().join("log/kraken")).ok();
+    until("the watermark", || is_told().filter(|now| now.covered >= log.durable));
+    connector.signal("TERM");
+    let (ended, said) = connector.end();
+    assert!(ended.success(), "{said}");
 }
