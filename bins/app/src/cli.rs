@@ -530,12 +530,16 @@ pub struct Import {
 /// `ssmd bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Only these rows: decode, environment, receive, dialers, durable, archive, restart, memory.
+    /// Only these rows: decode, environment, receive, dialers, durable, archive, restart, memory, universe, mqtt,
+    /// redis.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
     /// The dialers side by side: the same as `--only dialers`.
     #[arg(long, conflicts_with = "only")]
     pub dialers: bool,
+    /// The backends beside their bare clients, through real servers: the same as `--only mqtt,redis`.
+    #[arg(long, conflicts_with_all = ["only", "dialers"])]
+    pub backends: bool,
     /// Where to make the folder to measure in, on a real disk; without it ./target if there is one, else here.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

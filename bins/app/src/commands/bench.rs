@@ -16,6 +16,7 @@ mod memory;
 mod receive;
 mod recorder;
 mod restart;
+mod servers;
 mod typed;
 mod universe;
 
@@ -31,7 +32,7 @@ use ground::Ground;
 type Run = for<'a> fn(&'a Ground) -> BoxFuture<'a, Result<Vec<Figure>>>;
 
 /// Every row, in the order in which they run.
-const ROWS: [(&str, Run); 9] = [
+const ROWS: [(&str, Run); 11] = [
     ("decode", |ground| Box::pin(decode::run(ground))),
     ("environment", |ground| Box::pin(environment::run(ground))),
     ("receive", |ground| Box::pin(receive::run(ground))),
@@ -41,7 +42,12 @@ const ROWS: [(&str, Run); 9] = [
     ("restart", |ground| Box::pin(restart::run(ground))),
     ("memory", |ground| Box::pin(memory::run(ground))),
     ("universe", |ground| Box::pin(universe::run(ground))),
+    ("mqtt", |ground| Box::pin(servers::mqtt(ground))),
+    ("redis", |ground| Box::pin(servers::redis(ground))),
 ];
+
+/// The rows of backends that are servers.
+const BACKENDS: [&str; 2] = ["mqtt", "redis"];
 
 /// Runs the rows that were asked for, and prints each as soon as it is done.
 pub(super) async fn run(args: &cli::Bench) -> Outcome {
@@ -49,7 +55,11 @@ pub(super) async fn run(args: &cli::Bench) -> Outcome {
         let error = Error::new(ErrorKind::Unsupported, "bench").detail("this is a debug build");
         return Err(error.hint("cargo run --release -- bench").into());
     }
-    let rows = if args.dialers { selected(&["dialers".to_owned()])? } else { selected(&args.only)? };
+    let rows = match args {
+        cli::Bench { dialers: true, .. } => selected(&["dialers".to_owned()])?,
+        cli::Bench { backends: true, .. } => selected(&BACKENDS.map(String::from))?,
+        _ => selected(&args.only)?,
+    };
     let ground = Ground::take(args.data.as_deref(), args.soak)?;
     let mut report = Report::new(&ground);
     let mut out = Out::new();
