@@ -124,7 +124,7 @@ fn the_given_document_of_kraken_loads_word_for_word() {
     assert_eq!(environment.clients[0].kind, ClientKind::Trading);
     assert_eq!(environment.entitlements[0].symbols, ["BTCUSD", "ETHUSD"]);
     let lines: Vec<_> = later.problems.iter().map(|problem| problem.line).collect();
-    assert_eq!(lines, [34], "{later}");
+    assert_eq!(lines, [26, 28, 34], "{later}");
 }
 
 #[test]
