@@ -230,17 +230,11 @@ impl Journal<'_> {
                     false => self.venue.body(*step),
                 };
                 let record = Record { header, body };
-                match heard {
-                    Heard::Jump(step) if is_book => {
-                        out.push(self.gap(*step, place));
-                        out.push(Output::Record(record));
-                        out.push(Output::Resync(symbol(self.venue.steps[*step].symbol)));
-                    }
-                    Heard::Jump(step) => {
-                        out.push(self.gap(*step, place));
-                        out.push(Output::Record(record));
-                    }
-                    _ => out.push(Output::Record(record)),
+                let jumps = matches!(heard, Heard::Jump(_));
+                out.extend(jumps.then(|| self.gap(*step, place)));
+                out.push(Output::Record(record));
+                if jumps && is_book {
+                    out.push(Output::Resync(symbol(self.venue.steps[*step].symbol)));
                 }
                 *self.indices.entry(session).or_default() += 1;
             }
