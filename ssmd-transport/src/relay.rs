@@ -50,11 +50,6 @@ impl Keys {
     pub fn healed(&self, origin: Origin, from: u64) -> String {
         format!("{}.healed.{origin}.{from}", self.0)
     }
-
-    /// What the key of the last commit of each origin begins with.
-    pub fn head(&self) -> String {
-        format!("{}.head.", self.0)
-    }
 }
 
 /// The bounds of a relay.

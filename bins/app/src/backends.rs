@@ -6,10 +6,13 @@ use ssmd_core::environment::{CacheSpec, Environment, Secret, SecretText, Transpo
 use ssmd_core::{Clock, EnvironmentName, Error, ErrorKind, RecordType, Result, Subject};
 use ssmd_transport::login::Login;
 use ssmd_transport::mqtt::{MqttOptions, MqttTransport, Quality};
+use ssmd_transport::nats;
 use ssmd_transport::redis::{RedisCache, RedisOptions};
 
 /// The variable that says where Redis is, if the document does not.
 const REDIS_URL: &str = "REDIS_URL";
+/// The same for NATS.
+const NATS_URL: &str = "NATS_URL";
 
 /// The cache that keeps the latest values; `None` if they are kept nowhere. It connects with its first call.
 ///
@@ -58,6 +61,18 @@ pub(crate) fn broker(
             Err(Error::new(ErrorKind::Unsupported, "open transport").detail("NATS is not built yet"))
         }
     }
+}
+
+/// How the NATS server that a section of the document means is reached. Nothing is connected yet.
+///
+/// # Errors
+/// As for [`cache`].
+pub(crate) fn nats(url: Option<&str>, credentials: Option<&Secret>) -> Result<nats::Options> {
+    let mut options = nats::Options::new(address(url, NATS_URL)?);
+    if let Some(secret) = credentials {
+        options.auth = nats::Auth::of(&resolved(secret)?);
+    }
+    Ok(options)
 }
 
 /// Whether the last message of a subject says how something is now: a change of a book or a gap does not.

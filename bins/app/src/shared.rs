@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::environment::{Environment, JetStreamSpec, JournalSpec};
-use ssmd_core::{Cache, Clock, EnvironmentName, Error, ErrorKind, FeedName, Journal, Result};
-use ssmd_transport::nats::{self, Auth, CacheSpec, Connection, StreamSpec};
+use ssmd_core::{Cache, Clock, EnvironmentName, FeedName, Journal, Result};
+use ssmd_transport::nats::{self, CacheSpec, Connection, StreamSpec};
 use ssmd_transport::relay::{Healed, Healing, Keys};
 use ssmd_transport::reopened::Reopened;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+
+use crate::backends;
 
 /// How long an archiver waits for the word of a relay before it believes a hole: as long as a log keeps what is
 /// archived.
@@ -33,10 +35,11 @@ impl Shared {
     /// by it (`deploy/nats/permissions.conf`). Nothing is connected yet.
     ///
     /// # Errors
-    /// `Invalid` without an address, and what is wrong with the credentials.
+    /// `NotFound` without an address, and what is wrong with the credentials.
     pub(crate) fn of(environment: &Environment, name: &str, clock: &Arc<dyn Clock>) -> Result<Option<Self>> {
         let JournalSpec::JetStream(spec) = &environment.journal else { return Ok(None) };
-        let (mut server, stream) = (server(spec)?, stream(spec, &environment.name));
+        let mut server = backends::nats(spec.url.as_deref(), spec.credentials.as_ref())?;
+        let stream = stream(spec, &environment.name);
         name.clone_into(&mut server.name);
         let inner = Inner {
             environment: environment.name.clone(),
@@ -102,21 +105,6 @@ impl Shared {
         let made = nats::connect(&self.0.server, Arc::clone(&self.0.clock)).await?;
         Ok(connection.insert(made).clone())
     }
-}
-
-fn server(spec: &JetStreamSpec) -> Result<nats::Options> {
-    let url = spec.url.clone().or_else(|| std::env::var("NATS_URL").ok());
-    let url = url.ok_or_else(|| {
-        Error::new(ErrorKind::Invalid, "open shared journal")
-            .detail("it is not said where the server is")
-            .hint("write `journal: { nats: { url: nats://HOST:4222 } }`, or set NATS_URL")
-    })?;
-    let mut server = nats::Options::new(url);
-    if let Some(secret) = &spec.credentials {
-        let text = secret.resolve(|name| std::env::var_os(name), |path| std::fs::read(path))?;
-        server.auth = Auth::of(&text);
-    }
-    Ok(server)
 }
 
 fn stream(spec: &JetStreamSpec, environment: &EnvironmentName) -> StreamSpec {

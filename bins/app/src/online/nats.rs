@@ -5,10 +5,11 @@ use std::sync::Arc;
 use ssmd_core::environment::{
     CacheSpec, Code, Environment, Finding, JournalSpec, Place, Secret, TransportSpec,
 };
-use ssmd_core::{Clock, Error, ErrorKind, Result};
-use ssmd_transport::nats::{self, Auth, ON_DISK, Options};
+use ssmd_core::{Clock, Result};
+use ssmd_transport::nats::{self, ON_DISK};
 
-use super::{Probe, in_a_line, resolved};
+use super::{Probe, in_a_line};
+use crate::backends;
 
 /// What a document uses a server for, and where it says so.
 struct Use<'e> {
@@ -57,15 +58,7 @@ fn uses(environment: &Environment) -> Vec<Use<'_>> {
 }
 
 async fn asked(used: &Use<'_>, clock: Arc<dyn Clock>) -> Result<String> {
-    let mut options = Options::new(match used.url {
-        Some(url) => url.clone(),
-        None => std::env::var("NATS_URL").map_err(|cause| {
-            Error::new(ErrorKind::NotFound, "find NATS").because(cause).hint("set `url`, or $NATS_URL")
-        })?,
-    });
-    if let Some(secret) = used.credentials {
-        options.auth = Auth::of(&resolved(secret)?);
-    }
+    let options = backends::nats(used.url.map(String::as_str), used.credentials)?;
     let connection = nats::connect(&options, clock).await?;
     if used.keeps {
         connection.check_jetstream().await?;
