@@ -376,17 +376,23 @@ fn who_was_far_behind_is_followed_from_where_it_was() {
     }
 }
 
+/// No state of a book comes again: where one does, nothing tells the two apart, and what lies between has changed nothing.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let side = prop_oneof![Just(BookSide::Bid), Just(BookSide::Ask)];
-    let level = prop::option::weighted(0.7, (side, 1_i64..6, 0_i64..4));
-    prop::collection::vec(
-        (0_usize..2, level, prop::bool::weighted(0.15)).prop_map(|(symbol, level, whole)| Step {
+    let level = prop::option::weighted(0.7, (side, 1_i64..6));
+    let step = (0_usize..2, level, prop::bool::weighted(0.15));
+    prop::collection::vec(step, STEPS as usize).prop_map(|steps| {
+        let all = (1..).zip(steps).map(|(size, (symbol, level, whole))| Step {
             symbol,
-            level,
+            level: level.map(|(side, price)| (side, price, size)),
             whole,
-        }),
-        STEPS as usize,
-    )
+        });
+        let mut steps: Vec<Step> = all.collect();
+        // What is told begins with what comes first: a trade of each symbol that both have heard.
+        steps[0] = Step { symbol: 0, level: None, whole: false };
+        steps[1] = Step { symbol: 1, ..steps[0].clone() };
+        steps
+    })
 }
 
 fn lags() -> impl Strategy<Value = Vec<u64>> {

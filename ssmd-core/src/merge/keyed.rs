@@ -32,8 +32,9 @@ pub(super) struct Keyed {
     left: Option<(GapCause, Evidence)>,
     last: Option<Evidence>,
     told: Told,
-    /// The book as it was told.
+    /// The book as it was told, and the venue's time of its last change.
     book: OrderBook,
+    told_time: Option<Timestamp>,
     lines: Vec<Line>,
 }
 
@@ -134,13 +135,14 @@ impl Line {
     /// Keeps what the leader has not said.
     fn wait(&mut self, item: Item, is_book: bool) {
         let is_snapshot = item.snapshot().is_some();
-        if self.whole && (item.key.is_none() || self.ahead.len() >= HELD_MAX) {
+        let full = self.ahead.len() >= HELD_MAX;
+        if self.whole && (item.key.is_none() || full) || full && !is_book {
             self.ahead.clear();
             (self.whole, self.broken) = (false, is_book && !is_snapshot);
             if self.broken {
                 return;
             }
-        } else if !self.whole {
+        } else if !self.whole && is_book {
             // The leader may say it later, however far it is behind, and then this one is whole from there on.
             let old = |first: &mut Item| first.at + REMEMBERED_FOR < item.at;
             while self.ahead.len() >= HELD_MAX || self.ahead.front_mut().is_some_and(old) {
@@ -150,16 +152,18 @@ impl Line {
         self.ahead.push_back(item);
     }
 
-    /// Goes on behind the last snapshot that is this book, among the items from that place on.
-    fn meets(&mut self, book: &OrderBook, from: usize) -> bool {
+    /// Goes on behind the first snapshot that is this book, of the time of what was told last or later, among the items
+    /// from that place on.
+    fn meets(&mut self, book: &OrderBook, told: Option<Timestamp>, from: usize) -> bool {
         let is_it = |item: &Item| {
-            item.snapshot().is_some_and(|given| {
-                let mut shown = OrderBook::new();
-                shown.replace(&given.bids, &given.asks);
-                shown == *book
-            })
+            item.record.header.venue_time >= told
+                && item.snapshot().is_some_and(|given| {
+                    let mut shown = OrderBook::new();
+                    shown.replace(&given.bids, &given.asks);
+                    shown == *book
+                })
         };
-        let Some(at) = self.ahead.iter().skip(from).rposition(is_it) else { return false };
+        let Some(at) = self.ahead.iter().skip(from).position(is_it) else { return false };
         self.ahead.drain(..=from + at);
         self.whole = true;
         true
@@ -182,6 +186,7 @@ impl Keyed {
             last: None,
             told: Told::default(),
             book: OrderBook::new(),
+            told_time: None,
             lines: Vec::new(),
         }
     }
@@ -229,6 +234,7 @@ impl Keyed {
 
     pub(super) fn restart(&mut self) {
         (self.leader, self.lost, self.left, self.last) = (None, None, None, None);
+        self.told_time = None;
         self.lines.clear();
         self.book.clear();
     }
@@ -286,7 +292,7 @@ impl Keyed {
         }
         // What waited when the leader was lost is looked through once, then what comes.
         let from = if self.sought { line.ahead.len().saturating_sub(1) } else { 0 };
-        line.meets(&self.book, from)
+        line.meets(&self.book, self.told_time, from)
     }
 
     /// Lets another connection lead, and tells what it has ahead.
@@ -358,6 +364,7 @@ impl Keyed {
         {
             out.push(switch(record.header.clone(), cause, from, frame.clone()));
         }
+        self.told_time = record.header.venue_time;
         match &record.body {
             Body::BookSnapshot(book) => {
                 self.book.replace(&book.bids, &book.asks);
