@@ -84,15 +84,16 @@ where
     if shared.events.send(Event::Opened { client, outbox: outbox.clone() }).await.is_err() {
         return;
     }
-    let (mut batch, mut goodbye) = (VecDeque::new(), false);
+    let (mut batch, mut sent, mut goodbye) = (VecDeque::new(), Vec::new(), false);
     tokio::select! {
         biased;
         () = outbox.cut_off() => {}
-        ended = converse(&mut socket, client, &outbox, &mut batch, &shared) => {
+        ended = converse(&mut socket, client, &outbox, (&mut batch, &mut sent), &shared) => {
             tracing::debug!(client, ?ended, "simulated connection ended");
             goodbye = matches!(ended, Ok(true));
         }
     }
+    shared.log.send(sent).await;
     let unsent = batch.into_iter().filter_map(Wire::played).collect();
     // The exchange outlives its connections unless it failed, and then nobody needs to know.
     let _ = shared.events.send(Event::Gone { client, goodbye, unsent }).await;
@@ -103,7 +104,7 @@ async fn converse<S>(
     socket: &mut WebSocketStream<S>,
     client: Connection,
     outbox: &Outbox,
-    batch: &mut VecDeque<Wire>,
+    (batch, sent): (&mut VecDeque<Wire>, &mut Vec<Sent>),
     shared: &Shared,
 ) -> Result<bool, WsError>
 where
@@ -131,9 +132,8 @@ where
             },
             () = outbox.filled() => {
                 let bytes = outbox.take(batch);
-                let mut sent = Vec::new();
-                let result = send(socket, client, outbox, batch, shared, &mut sent).await;
-                shared.log.send(sent).await;
+                let result = send(socket, client, outbox, batch, shared, sent).await;
+                shared.log.send(std::mem::take(sent)).await;
                 let last = result?;
                 outbox.taken(bytes);
                 match last {
