@@ -127,6 +127,12 @@ impl Client {
         }
     }
 
+    /// Goes without a goodbye, and waits until that was noticed.
+    pub(crate) async fn leave(mut self) {
+        soon(self.0.get_mut().shutdown()).await.unwrap();
+        self.all().await;
+    }
+
     pub(crate) async fn all(&mut self) -> Vec<String> {
         let mut all = Vec::new();
         while let Some(text) = self.hear().await {
