@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::feed::{BATCH, context, spec, until};
-use common::recorded::gaps;
+use common::recorded::{frame, gaps};
 use common::{Peer, Server, manual, soon};
 use serde_json::{Value, json};
 use ssmd_core::environment::{FeedSpec, Secret};
 use ssmd_core::{
-    Clock, Error, ErrorKind, Feed, Frames, GapCause, Output, RecordType, SessionId, Symbol, SystemClock,
-    Tasks, Wanted,
+    Clock, Decode, Error, ErrorKind, Feed, Frame, FrameKind, Frames, GapCause, Output, RecordType, SessionId,
+    Symbol, SystemClock, Tasks, Wanted,
 };
+use ssmd_feeds::kalshi::KalshiDecode;
 use ssmd_feeds::sim::{self, Sim, SimOptions, Source};
 use tokio::sync::watch;
 
@@ -177,6 +178,38 @@ async fn the_simulated_market_is_followed_without_a_gap_through_a_resync() {
     for kind in [RecordType::Ticker, RecordType::Trade] {
         assert!(!symbols_of(&out, kind).is_empty(), "{kind:?}");
     }
+}
+
+/// Channels are left one after another, and what one of them no longer has another one still tells.
+#[test]
+fn a_market_whose_trades_were_left_first_keeps_its_book() {
+    let delta = |seq: u64| {
+        format!(
+            r#"{{"type":"orderbook_delta","sid":2,"seq":{seq},"msg":{{"market_ticker":"A","price_dollars":"0.4000","delta_fp":"1.00","side":"yes"}}}}"#
+        )
+    };
+    let left = |id: u64, sid: u64| {
+        format!(
+            r#"{{"id":{id},"cmd":"update_subscription","params":{{"sids":[{sid}],"action":"delete_markets","market_tickers":["A"]}}}}"#
+        )
+    };
+    let told = [
+        (FrameKind::Data, r#"{"id":1,"type":"subscribed","msg":{"channel":"trade","sid":1}}"#.to_owned()),
+        (FrameKind::Data, r#"{"id":2,"type":"subscribed","msg":{"channel":"orderbook_delta","sid":2}}"#.to_owned()),
+        (FrameKind::Data, r#"{"type":"orderbook_snapshot","sid":2,"seq":1,"msg":{"market_ticker":"A","yes_dollars_fp":[["0.4000","5.00"]]}}"#.to_owned()),
+        (FrameKind::Sent, left(3, 1)),
+        (FrameKind::Sent, left(4, 2)),
+        (FrameKind::Data, r#"{"id":3,"sid":1,"seq":1,"type":"ok","msg":{"market_tickers":[]}}"#.to_owned()),
+        (FrameKind::Data, delta(2)),
+        (FrameKind::Data, r#"{"id":4,"sid":2,"seq":3,"type":"ok","msg":{"market_tickers":[]}}"#.to_owned()),
+    ];
+    let (mut decoder, mut out) = (KalshiDecode::new(), Vec::new());
+    for (index, (kind, text)) in (0..).zip(&told) {
+        let frame = Frame { kind: *kind, ..frame(index, 0, text.as_bytes()) };
+        decoder.decode(&frame, &mut out).unwrap();
+    }
+    assert!(gaps(&out).is_empty(), "{:?}", gaps(&out));
+    assert_eq!(symbols_of(&out, RecordType::BookDelta).len(), 1);
 }
 
 /// At the hour, hundreds of markets open and as many close.

@@ -121,10 +121,12 @@ impl Books {
         broken
     }
 
-    /// Books that were left.
-    pub(super) fn forget(&mut self, names: &[String]) {
+    /// Markets that a subscription has left: their books, if it is the one of books.
+    pub(super) fn forget(&mut self, sid: u64, names: &[String]) {
         for name in names {
-            self.0.remove(name.as_str());
+            if self.0.get(name.as_str()).is_some_and(|market| market.sid.is_none_or(|of| of == sid)) {
+                self.0.remove(name.as_str());
+            }
         }
     }
 

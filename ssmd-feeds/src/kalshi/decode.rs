@@ -249,7 +249,7 @@ impl KalshiDecode {
         match envelope.kind.as_ref() {
             "ok" => {
                 let left = self.leaving.remove(&envelope.id).unwrap_or_default();
-                self.books.forget(&left);
+                self.books.forget(sid, &left);
             }
             "unsubscribed" => {
                 self.sequences.end(sid);
