@@ -112,6 +112,37 @@ impl Future for Pending {
     }
 }
 
+/// Numbers of one origin, both ends included.
+pub type Range = (Origin, u64, u64);
+
+/// Reads a journal behind these positions, or from where it begins, and says what it no longer has in between. What
+/// is removed while it is opened is said too.
+///
+/// # Errors
+/// As for [`Journal::read`] and [`Journal::bounds`]; `NotFound` if that is not for what was removed.
+pub async fn read_after(
+    journal: &dyn Journal,
+    mut positions: Positions,
+) -> Result<(Box<dyn Entries>, Vec<Range>)> {
+    let mut skipped = Vec::new();
+    loop {
+        let gone = match journal.read(Start::After(positions.clone())).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => error,
+            entries => return Ok((entries?, skipped)),
+        };
+        let before = skipped.len();
+        for (origin, (first, _)) in journal.bounds().await?.origins {
+            if let Some(position) = positions.get_mut(&origin).filter(|position| first > **position + 1) {
+                skipped.push((origin, *position + 1, first - 1));
+                *position = first - 1;
+            }
+        }
+        if skipped.len() == before {
+            return Err(gone);
+        }
+    }
+}
+
 /// The error of a reader that found numbers missing.
 pub fn hole(origin: Origin, from: u64, to: u64) -> Error {
     Error::new(ErrorKind::Hole, "read journal").with("origin", origin).with("from", from).with("to", to)

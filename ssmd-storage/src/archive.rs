@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ssmd_core::journal::read_after;
 use ssmd_core::{
-    Clock, Entries, Entry, Error, ErrorKind, FeedName, Journal, Metrics, Origin, Positions, Result, Start,
-    Store,
+    Clock, Entries, Entry, Error, ErrorKind, FeedName, Journal, Metrics, Origin, Positions, Result, Store,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -184,7 +184,7 @@ impl Run<'_> {
         let mut packer = Some(packer);
         let known: BTreeSet<Origin> = bounds.origins.keys().copied().collect();
         let begin = known.iter().map(|origin| (*origin, positions.get(origin).copied().unwrap_or(0)));
-        let (mut entries, skipped) = self.open(begin.collect()).await?;
+        let (mut entries, skipped) = read_after(&*self.archiver.journal, begin.collect()).await?;
         for (origin, first, last) in skipped {
             if !self.work(&mut packer, move |packer| packer.lost(origin, first, last)).await? {
                 return Ok(Pass::Again);
@@ -223,28 +223,6 @@ impl Run<'_> {
             };
             if !going_on {
                 return Ok(Pass::Again);
-            }
-        }
-    }
-
-    /// Opens the journal behind these positions, or where it begins, and says what is lost in between.
-    async fn open(&self, mut positions: Positions) -> Result<(Box<dyn Entries>, Vec<(Origin, u64, u64)>)> {
-        let journal = &self.archiver.journal;
-        let mut skipped = Vec::new();
-        loop {
-            let gone = match journal.read(Start::After(positions.clone())).await {
-                Err(error) if error.kind() == ErrorKind::NotFound => error,
-                entries => return Ok((entries?, skipped)),
-            };
-            let before = skipped.len();
-            for (origin, (first, _)) in journal.bounds().await?.origins {
-                if let Some(position) = positions.get_mut(&origin).filter(|position| first > **position + 1) {
-                    skipped.push((origin, *position + 1, first - 1));
-                    *position = first - 1;
-                }
-            }
-            if skipped.len() == before {
-                return Err(gone);
             }
         }
     }

@@ -14,9 +14,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ssmd_core::journal::{Range, read_after};
 use ssmd_core::{
     Bounds, Cache, Clock, Entries, Entry, EnvironmentName, Error, ErrorKind, FeedName, Journal, Metrics,
-    Origin, Positions, Result, Start, metrics,
+    Origin, Positions, Result, metrics,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -207,7 +208,7 @@ impl Relay {
     async fn pass(&self, known: &Known, summary: &mut Summary, stop: &CancellationToken) -> Result<Pass> {
         let there = self.in_time(self.target.bounds()).await?;
         let positions = self.begin(&there, known).await?;
-        let (entries, skipped) = open_after(&*self.source, positions.clone()).await?;
+        let (entries, skipped) = read_after(&*self.source, positions.clone()).await?;
         let mut copying =
             Copying { relay: self, known, summary, entries, window: Window::default(), passed: positions };
         for (origin, first, last) in skipped {
@@ -381,33 +382,6 @@ impl Copying<'_> {
         for entry in batch {
             let passed = self.passed.entry(entry.id.origin).or_default();
             *passed = entry.id.n.max(*passed);
-        }
-    }
-}
-
-/// Numbers of one origin, both ends included.
-type Range = (Origin, u64, u64);
-
-/// Opens a journal behind these positions, or where it begins, and says what it no longer has in between.
-async fn open_after(
-    journal: &dyn Journal,
-    mut positions: Positions,
-) -> Result<(Box<dyn Entries>, Vec<Range>)> {
-    let mut skipped = Vec::new();
-    loop {
-        let gone = match journal.read(Start::After(positions.clone())).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => error,
-            entries => return Ok((entries?, skipped)),
-        };
-        let before = skipped.len();
-        for (origin, (first, _)) in journal.bounds().await?.origins {
-            if let Some(position) = positions.get_mut(&origin).filter(|position| first > **position + 1) {
-                skipped.push((origin, *position + 1, first - 1));
-                *position = first - 1;
-            }
-        }
-        if skipped.len() == before {
-            return Err(gone);
         }
     }
 }

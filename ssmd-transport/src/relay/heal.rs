@@ -12,10 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use crc32c::crc32c_append;
 use serde::{Deserialize, Serialize};
+use ssmd_core::journal::read_after;
 use ssmd_core::{Entries, Entry, Error, ErrorKind, Expect, Origin, Positions, Result, metrics};
 
 use super::known::Known;
-use super::{Relay, hole_of, open_after};
+use super::{Relay, hole_of};
 use crate::log::format::{self, Stop};
 
 /// How long a question or an answer is kept that nobody takes.
@@ -174,7 +175,7 @@ impl Relay {
         }
         let is_there = |place: &&mut Place| place.origin == origin && place.next == from;
         if reading.open.as_mut().filter(is_there).is_none() {
-            let (entries, skipped) = open_after(&*self.source, Positions::from([(origin, from - 1)])).await?;
+            let (entries, skipped) = read_after(&*self.source, Positions::from([(origin, from - 1)])).await?;
             let next = skipped.iter().filter(|(o, ..)| *o == origin).map(|(.., last)| last + 1).max();
             let next = next.unwrap_or(from);
             reading.open = Some(Place { origin, next, entries, ready: VecDeque::new() });

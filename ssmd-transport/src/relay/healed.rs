@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ssmd_core::journal::hole;
+use ssmd_core::journal::{Range, hole, read_after};
 use ssmd_core::{
     Bounds, Cache, Clock, Entries, Entry, Error, ErrorKind, Expect, Journal, Pending, Result, Start,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::heal::{Answer, KEPT, Question};
-use super::{Keys, Range, hole_of, open_after};
+use super::{Keys, hole_of};
 
 /// How often a reader looks for an answer.
 const POLL: Duration = Duration::from_millis(50);
@@ -62,7 +62,7 @@ impl Journal for Healed {
     /// relay is asked for.
     async fn read(&self, start: Start) -> Result<Box<dyn Entries>> {
         let (inner, missing) = match start {
-            Start::After(positions) => open_after(&*self.inner, positions).await?,
+            Start::After(positions) => read_after(&*self.inner, positions).await?,
             start => (self.inner.read(start).await?, Vec::new()),
         };
         let healing = self.healing.clone();
