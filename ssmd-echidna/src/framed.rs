@@ -64,7 +64,7 @@ pub(crate) struct Framed<S> {
     broken: Option<Error>,
     /// Runs while something queued does not leave.
     stalled: Option<BoxFuture<'static, ()>>,
-    /// Runs once the other side has said goodbye, until it ends the connection.
+    /// Runs once the other side has said goodbye, or nothing can be written any more, until the connection ends.
     leaving: Option<BoxFuture<'static, ()>>,
 }
 
@@ -153,14 +153,18 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Framed<S> {
 
     /// Nothing came: whether the connection has ended all the same.
     fn poll_end(&mut self, context: &mut Context<'_>, stalled: Poll<()>) -> Poll<Result<()>> {
-        if let Some(broken) = self.broken.take() {
-            return Poll::Ready(Err(broken));
+        if self.broken.is_some() && self.leaving.is_none() {
+            // What the other side sent before may be there already, and we may not have been woken for it yet.
+            self.leaving = Some(self.clock.sleep(GOODBYE_TIME_MAX));
         }
         if stalled.is_ready() {
             return Poll::Ready(Err(stalled_for_too_long()));
         }
         let left = self.leaving.as_mut().is_some_and(|leaving| leaving.as_mut().poll(context).is_ready());
-        if left { Poll::Ready(Err(self.link.closed())) } else { Poll::Pending }
+        if !left {
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(self.broken.take().unwrap_or_else(|| self.link.closed())))
     }
 }
 
