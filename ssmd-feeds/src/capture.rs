@@ -32,6 +32,10 @@ pub(crate) use status::Link;
 pub use status::{CaptureFigures, CaptureStatus};
 use writer::Writer;
 
+/// Resyncs that may wait at one place; more than that are dropped. One lost message may break every book of a connection,
+/// which are 10,000 at most.
+pub const RESYNCS_MAX: usize = 16 * 1024;
+
 /// Asks for a symbol's book anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resync {

@@ -47,7 +47,9 @@ pub mod kraken;
 pub mod kraken_futures;
 pub mod polymarket;
 
-pub use capture::{Capture, CaptureFigures, CaptureOptions, CaptureStatus, CaptureSummary, Resync};
+pub use capture::{
+    Capture, CaptureFigures, CaptureOptions, CaptureStatus, CaptureSummary, RESYNCS_MAX, Resync,
+};
 pub use dial::{Dial, Dialer, Received, Socket};
 pub use live::{Live, LiveOptions};
 pub use venue::{Handshake, Missing, OpenContext, Protocol, VenueInfo};

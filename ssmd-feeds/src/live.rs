@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ssmd_core::metrics::{self, Counter};
 use ssmd_core::{
-    Books, Clock, DecodeCounts, DecodeError, Decoders, Entries, Entry, ErrorKind, Feed, Journal, Merger,
-    Message, Metrics, Origin, Output, Record, RecordType, Result, SessionId, Start, Transport,
+    Books, Clock, DecodeCounts, DecodeError, Decoders, Entries, Entry, EntryKind, ErrorKind, Feed, Journal,
+    Merger, Message, Metrics, Origin, Output, Record, RecordType, Result, SessionId, Start, Transport,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -181,7 +181,9 @@ impl Live {
         books.take(entry, &self.outputs, self.decoders.checks(), true);
         self.lags.take(entry, &self.outputs);
         let (origin, first) = self.options.live;
-        let live = entry.id.origin == origin && entry.session >= first;
+        // A clock's tick is of no session; what it shows is asked of all that carry the symbol.
+        let session = matches!(entry.kind, EntryKind::Frame(_)).then_some(entry.session);
+        let live = entry.id.origin == origin && session.is_none_or(|session| session >= first);
         if entry.id.origin == origin {
             self.reached = entry.id.n;
         }
@@ -198,10 +200,10 @@ impl Live {
                         make(&record, &mut self.messages);
                     }
                 }
-                // When the channel is full, the book's next bad update asks again.
                 Output::Resync(symbol) if live => {
-                    let asked = Resync { symbol, session: Some(entry.session) };
-                    drop(self.options.resync.try_send(asked));
+                    if self.options.resync.try_send(Resync { symbol, session }).is_err() {
+                        tracing::warn!(entry = %entry.id, "a resync was dropped; too many wait, or the capture has ended");
+                    }
                 }
                 Output::Resync(_) => {}
             }

@@ -454,3 +454,25 @@ async fn what_a_session_that_is_down_should_carry_is_missing() {
     running.stop().await;
     assert_eq!(status.missing().topics, 0, "what is not wanted any more is not missing");
 }
+
+#[tokio::test]
+async fn two_connections_of_a_quiet_market_both_live() {
+    let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
+    let feed: Arc<dyn Feed> = Arc::new(Toy::new(&server.url).feed(Liveness::Messages, &["A"], 100));
+    let options = options(Arc::clone(&feed), &journal, Arc::new(clock.clone()));
+    let running = start(CaptureOptions { twins: vec![feed], ..options }, Arc::clone(&journal));
+    let (mut one, mut two) = (server.accept().await, server.accept().await);
+    let settled = clock.elapsed() + Duration::from_secs(12);
+    advance_until(&clock, "time", || clock.elapsed() > settled).await;
+    // Both hear the same, one a little before the other; then the market is quiet.
+    one.say("one: x").await;
+    journal.until_text("one: x").await;
+    clock.advance(Duration::from_millis(1));
+    two.say("two: x").await;
+    journal.until_text("two: x").await;
+    let later = clock.elapsed() + Duration::from_secs(20);
+    advance_until(&clock, "time", || clock.elapsed() > later).await;
+    let closes: Vec<note::Close> = notes(&journal.entries(), EntryKind::Close);
+    assert!(closes.is_empty(), "{closes:?}");
+    drop((one, two, running));
+}

@@ -14,7 +14,7 @@ use ssmd_core::{
 use ssmd_feeds::capture::{Capture, CaptureOptions, CaptureStatus};
 use ssmd_feeds::lag::ReceiveLag;
 use ssmd_feeds::live::{Live, LiveOptions, MakeMessages};
-use ssmd_feeds::{Dial, Dialer, OpenContext, Resync, Subscriptions};
+use ssmd_feeds::{Dial, Dialer, OpenContext, RESYNCS_MAX, Resync, Subscriptions};
 use ssmd_transport::log::{self, Log};
 use ssmd_transport::memory::MemoryTransport;
 use ssmd_transport::project::{self, Projector};
@@ -35,8 +35,6 @@ const LIVE_STOPS_WITHIN: Duration = Duration::from_secs(15);
 const RELAY_STOPS_WITHIN: Duration = Duration::from_secs(15);
 /// How long the latest values may take to reach the cache, and messages a broker: longer than those give themselves.
 const TELLERS_STOP_WITHIN: Duration = project::STOPS_WITHIN.saturating_mul(2);
-/// Symbols that wait to be resynced; a decoder asks again with the next bad update.
-const RESYNCS_MAX: usize = 1024;
 
 /// Every feed of an environment, being recorded.
 pub(crate) struct Connector {

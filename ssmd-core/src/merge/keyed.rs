@@ -32,9 +32,10 @@ pub(super) struct Keyed {
     left: Option<(GapCause, Evidence)>,
     last: Option<Evidence>,
     told: Told,
-    /// The book as it was told, and the venue's time of its last change.
+    /// The book as it was told, the venue's time of its last change, and when that was heard.
     book: OrderBook,
     told_time: Option<Timestamp>,
+    told_at: Duration,
     lines: Vec<Line>,
 }
 
@@ -153,10 +154,15 @@ impl Line {
     }
 
     /// Goes on behind the first snapshot that is this book, of the time of what was told last or later, among the items
-    /// from that place on.
-    fn meets(&mut self, book: &OrderBook, told: Option<Timestamp>, from: usize) -> bool {
+    /// from that place on. Where a venue says no time of a snapshot, it must have been heard later than any connection
+    /// may lag.
+    fn meets(&mut self, book: &OrderBook, (told, heard): (Option<Timestamp>, Duration), from: usize) -> bool {
+        let is_later = |item: &Item| match item.record.header.venue_time {
+            None => told.is_none() || heard + BEHIND_MAX < item.at,
+            time => time >= told,
+        };
         let is_it = |item: &Item| {
-            item.record.header.venue_time >= told
+            is_later(item)
                 && item.snapshot().is_some_and(|given| {
                     let mut shown = OrderBook::new();
                     shown.replace(&given.bids, &given.asks);
@@ -187,6 +193,7 @@ impl Keyed {
             told: Told::default(),
             book: OrderBook::new(),
             told_time: None,
+            told_at: Duration::ZERO,
             lines: Vec::new(),
         }
     }
@@ -292,7 +299,7 @@ impl Keyed {
         }
         // What waited when the leader was lost is looked through once, then what comes.
         let from = if self.sought { line.ahead.len().saturating_sub(1) } else { 0 };
-        line.meets(&self.book, self.told_time, from)
+        line.meets(&self.book, (self.told_time, self.told_at), from)
     }
 
     /// Lets another connection lead, and tells what it has ahead.
@@ -364,7 +371,7 @@ impl Keyed {
         {
             out.push(switch(record.header.clone(), cause, from, frame.clone()));
         }
-        self.told_time = record.header.venue_time;
+        (self.told_time, self.told_at) = (record.header.venue_time, at);
         match &record.body {
             Body::BookSnapshot(book) => {
                 self.book.replace(&book.bids, &book.asks);

@@ -11,12 +11,10 @@ use rand::{RngExt, SeedableRng};
 use ssmd_core::{BoxFuture, Feed, Limits, Tasks, Topic, Wanted, metrics};
 use tokio::sync::{mpsc, watch};
 
-use super::{CaptureOptions, CaptureStatus, Resync};
+use super::{CaptureOptions, CaptureStatus, RESYNCS_MAX, Resync};
 use crate::budget::ConnectBudget;
 use crate::supervise::{Backoff, Ids, Place, Supervisor, Told, Twins};
 
-/// Resyncs on their way to one session; more than that are dropped, and asked for again by the next bad update.
-const RESYNCS_MAX: usize = 1024;
 /// One part in so many of a session stays free while another session may be opened.
 const SPARE: usize = 10;
 /// How much sooner than usual the universe is asked again after the venue did not tell it, or not all of it.

@@ -10,9 +10,13 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Supervisor;
 use super::successor::{Line, Said};
+use crate::venue::Missing;
 
-/// Longer than this without data, counted from the first data of a twin, is silence. With a look it stays below 6 s.
-const SILENT: Duration = Duration::from_millis(5_500);
+/// What a twin hears within this time of what this connection heard last may be the same, said later to it.
+const LATER: Duration = Duration::from_secs(2);
+/// Longer than this without data, counted from the first data of a twin that cannot be the same, is silence. Where the
+/// market moves, both and a look stay below 6 s.
+const SILENT: Duration = Duration::from_millis(3_500);
 /// How often is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// What comes within this time of a connection's beginning, or of a request for a book, is no movement of the market.
@@ -24,19 +28,36 @@ pub(crate) type Turn = OwnedMutexGuard<()>;
 /// Those that hear the same.
 #[derive(Debug)]
 pub(crate) struct Twins {
-    /// For each: since when another one has moved, and it has not.
-    unanswered: Mutex<Vec<Option<Duration>>>,
+    each: Mutex<Vec<Heard>>,
     turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What one of them heard, by the monotonic clock.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    /// The last data.
+    last: Option<Duration>,
+    /// The first data behind it of another, which this one has not.
+    unanswered: Option<Duration>,
+}
+
+impl Heard {
+    /// Another one has data.
+    fn missed(&mut self, now: Duration) {
+        if self.last.is_none_or(|last| last + LATER < now) {
+            self.unanswered.get_or_insert(now);
+        }
+    }
 }
 
 impl Twins {
     /// So many that nobody has heard of.
     pub(crate) fn new(count: usize) -> Arc<Self> {
-        Arc::new(Self { unanswered: Mutex::new(vec![None; count]), turn: Arc::default() })
+        Arc::new(Self { each: Mutex::new(vec![Heard::default(); count]), turn: Arc::default() })
     }
 
-    fn unanswered(&self) -> MutexGuard<'_, Vec<Option<Duration>>> {
-        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn each(&self) -> MutexGuard<'_, Vec<Heard>> {
+        self.each.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -50,28 +71,28 @@ pub(crate) struct Place {
 impl Place {
     /// As the journal names it.
     pub(super) fn twin(&self) -> Twin {
-        Twin { number: self.number, of: self.twins.unanswered().len() }
+        Twin { number: self.number, of: self.twins.each().len() }
     }
 
     /// It begins anew.
     pub(super) fn opened(&self) {
-        self.twins.unanswered()[self.number] = None;
+        self.twins.each()[self.number] = Heard::default();
     }
 
     /// Data came on it, now. Others may be expected to hear it too, unless it is an answer.
     fn moved(&self, now: Duration, is_answer: bool) {
-        for (number, mark) in self.twins.unanswered().iter_mut().enumerate() {
+        for (number, heard) in self.twins.each().iter_mut().enumerate() {
             if number == self.number {
-                *mark = None;
+                *heard = Heard { last: Some(now), unanswered: None };
             } else if !is_answer {
-                mark.get_or_insert(now);
+                heard.missed(now);
             }
         }
     }
 
     /// Since when another one has moved, and this one has not.
     fn silent_since(&self) -> Option<Duration> {
-        self.twins.unanswered()[self.number]
+        self.twins.each()[self.number].unanswered
     }
 
     /// Waits until no other is being replaced.
@@ -105,8 +126,9 @@ impl Supervisor {
     pub(super) fn compare(&self, line: &Line) -> Result<()> {
         let Some(since) = self.twins.as_ref().and_then(Place::silent_since) else { return Ok(()) };
         let silent = self.clock.elapsed().saturating_sub(since.max(line.opened));
-        // What has not been confirmed yet cannot move.
-        let all = self.status.missing_of(line.id).is_none_or(|missing| missing.topics == 0);
+        // What has not been confirmed yet cannot move; what was refused never does.
+        let waits = |missing: Missing| missing.topics > missing.refused.len();
+        let all = !self.status.missing_of(line.id).is_some_and(waits);
         if silent < SILENT || !all {
             return Ok(());
         }
