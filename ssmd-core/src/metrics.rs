@@ -121,7 +121,7 @@ table! {
     ARCHIVER_ERRORS = Counter "ssmd_archiver_errors_total" ["feed", "error_type"]
         "what went wrong: store, journal, conflict; each is tried again";
     BACKEND_CALLS = Counter "ssmd_backend_calls_total" ["backend", "operation", "result"]
-        "calls of a backend (store: create, overwrite, get, list, delete), by what came of them: ok, or the kind of error";
+        "calls of a backend (store: create, overwrite, get, list, delete; journal: append, read, next, bounds; transport: publish, subscribe, next, flush; cache: get, put, delete, scan), by what came of them: ok, or the kind of error";
     BACKEND_SECONDS = Histogram "ssmd_backend_seconds" ["backend", "operation"]
         "seconds that calls of a backend took, failed ones too";
     RELOADS = Counter "ssmd_environment_reloads_total" ["result"]

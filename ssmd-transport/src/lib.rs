@@ -13,3 +13,4 @@ pub mod publish;
 pub mod redis;
 pub mod relay;
 pub mod reopened;
+pub mod wrap;
