@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::layout::Compression;
 use crate::object::FileStore;
 use crate::pack::{Packer, Step};
-use crate::publish::{Attempts, Published, Publisher};
+use crate::publish::{Attempts, Published, Publisher, Rivals};
 
 /// Told after each commit: the origin, and the number through which it is committed.
 pub type Covered = Arc<dyn Fn(Origin, u64) -> Result<()> + Send + Sync>;
@@ -36,6 +36,8 @@ pub struct Options {
     /// The folder in which the recorder keeps the environments it applies (see [`crate::environments`]); without it
     /// commits name none.
     pub environments: Option<PathBuf>,
+    /// Who else may archive the same logs.
+    pub rivals: Rivals,
 }
 
 impl Options {
@@ -46,6 +48,7 @@ impl Options {
             compression: Compression::default(),
             idle: Duration::from_secs(90),
             environments: None,
+            rivals: Rivals::default(),
         }
     }
 }
@@ -87,7 +90,7 @@ impl Archiver {
     /// Archives until `stop`, then what the journal holds at that moment, and says what it did.
     ///
     /// # Errors
-    /// `Denied` if another archiver of this feed runs on this host; `Corrupt` for a damaged journal or damaged
+    /// `Denied` if another archiver of this feed runs on this host; `Unsupported` if nothing keeps those of others off; `Corrupt` for a damaged journal or damaged
     /// commits, after everything before the damage is committed; after `stop`, what the store still refuses.
     ///
     /// # Cancel safety
@@ -104,6 +107,7 @@ impl Archiver {
         if let Some(folder) = &self.options.environments {
             publisher = publisher.with_environments(Arc::new(FileStore::open(folder)?));
         }
+        publisher.keep_off(&self.options.rivals).await?;
         let mut run = Run { archiver: self, publisher, stop, summary: Summary::default() };
         let mut attempts = Attempts::default();
         loop {

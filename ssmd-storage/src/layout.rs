@@ -7,6 +7,8 @@ use ssmd_core::{Day, EnvironmentName, Error, FeedName, ObjectPath, Origin, Resul
 pub const RAW: &str = "raw";
 /// The folder of commits.
 pub const COMMITS: &str = "commits";
+/// The folder of bids for the next commits (see [`crate::head`]).
+pub const BIDS: &str = "bids";
 /// The folder of environments as they were applied.
 pub const ENVIRONMENTS: &str = "environments";
 
@@ -121,6 +123,54 @@ pub fn parse_commit_path(path: &ObjectPath) -> Option<(Origin, u64)> {
     canonical.then_some((origin, n))
 }
 
+/// Where the bids for an origin's commits are.
+///
+/// # Errors
+/// Never for an origin: it is safe in paths.
+pub fn bids_prefix(origin: Origin) -> Result<ObjectPath> {
+    format!("{BIDS}/{origin}").parse()
+}
+
+/// What the name of a bid says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bid {
+    /// The number of the commit.
+    pub n: u64,
+    /// How high it is; of two of the same term that of the greater `by`.
+    pub term: u64,
+    /// Whose.
+    pub by: u64,
+    /// The SHA-256 of the commit that is meant, if it is known.
+    pub sha256: Option<String>,
+}
+
+impl Bid {
+    /// `bids/{origin}/{n}-{term}-{by}.bid`, or with `-{sha256}.json` in place of `.bid`: numbers of twelve, twenty and
+    /// (in hexadecimal) sixteen digits, so that names sort.
+    ///
+    /// # Errors
+    /// `Invalid` for a hash that is none.
+    pub fn path(&self, origin: Origin) -> Result<ObjectPath> {
+        let Self { n, term, by, sha256 } = self;
+        let end = sha256.as_ref().map_or_else(|| ".bid".to_owned(), |sha256| format!("-{sha256}.json"));
+        format!("{BIDS}/{origin}/{n:012}-{term:020}-{by:016x}{end}").parse()
+    }
+
+    /// What this path says about a commit of an origin; `None` for every other path.
+    pub fn parse(path: &ObjectPath, origin: Origin) -> Option<Self> {
+        let (_, name) = path.as_str().rsplit_once('/')?;
+        let (name, meant) = match name.strip_suffix(".bid") {
+            Some(name) => (name, None),
+            None => name.strip_suffix(".json")?.rsplit_once('-').map(|(name, hash)| (name, Some(hash)))?,
+        };
+        let mut parts = name.split('-');
+        let (n, term, by) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?);
+        let by = u64::from_str_radix(by, 16).ok()?;
+        let bid = Self { n, term, by, sha256: meant.map(str::to_owned) };
+        (bid.path(origin).ok().as_ref() == Some(path)).then_some(bid)
+    }
+}
+
 /// The SHA-256 of some bytes, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -165,6 +215,20 @@ mod tests {
         assert_eq!(parse_commit_path(&path), Some((origin, 42)));
         for other in ["commits/x/1.json", "commits/01010101010101010101010101010101/42.json", "raw/a"] {
             assert_eq!(parse_commit_path(&other.parse().unwrap()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn bids_are_named_by_what_they_say() {
+        let (origin, other) = (Origin::from_bytes([1; 16]), Origin::from_bytes([2; 16]));
+        for sha256 in [None, Some(sha256(b""))] {
+            let bid = Bid { n: 42, term: u64::MAX, by: 0xab, sha256 };
+            let path = bid.path(origin).unwrap();
+            assert_eq!(Bid::parse(&path, origin), Some(bid));
+            assert_eq!((Bid::parse(&path, other), parse_commit_path(&path)), (None, None));
+        }
+        for other in ["bids/x/1-2-3.bid", "bids/01010101010101010101010101010101/1-2-3.bid"] {
+            assert_eq!(Bid::parse(&other.parse().unwrap(), origin), None, "{other}");
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod commit;
 pub mod environments;
 
 pub mod archive;
+pub mod head;
 pub mod pack;
 pub mod publish;
 
@@ -33,11 +34,13 @@ pub use chain::Chain;
 pub use commit::{Commit, Object};
 pub use coverage::Coverage;
 pub use gaps::{LedgerGap, ledger};
+pub use head::Head;
 pub use import::import;
 pub use layout::Compression;
 #[cfg(feature = "s3")]
 pub use object::S3Store;
-pub use object::{FileStore, MemoryStore, create_alone, open};
+pub use object::{FileStore, MemoryStore, create_alone, creates, open};
+pub use publish::{Exclusion, Rivals};
 pub use read::{Archive, EntryReader, Selection};
 pub use replay::{ArchiveFeed, Speed};
 pub use sweep::sweep;

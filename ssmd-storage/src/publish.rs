@@ -1,6 +1,7 @@
 //! Puts sealed segments and commits into a store, so that a crash, a lost answer or a rival changes nothing.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,12 @@ use ssmd_core::{Clock, Error, ErrorKind, FeedName, Metrics, ObjectPath, Origin, 
 use ssmd_core::{Timestamp, metrics};
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::Chain;
+use crate::chain::{Chain, NextCommit};
 use crate::commit::{InForce, Lost, Object};
 use crate::environments::Timeline;
+use crate::head::Head;
 use crate::layout::sha256;
-use crate::object::create_alone;
+use crate::object::{create_alone, creates};
 use crate::pack::Step;
 
 /// The first wait after a failure; it doubles with each one.
@@ -36,6 +38,56 @@ pub enum Published {
     Overtaken,
 }
 
+/// Who else may commit to the same chains.
+#[derive(Clone, Debug, Default)]
+pub enum Rivals {
+    /// Archivers of this host alone, which the lock keeps off.
+    #[default]
+    Here,
+    /// Archivers of other hosts too. Where the store cannot refuse a second commit, all of them agree through this head.
+    Anywhere(Option<Head>),
+}
+
+/// What keeps two archivers from committing under one number.
+#[derive(Clone, Debug)]
+pub enum Exclusion {
+    /// The store creates an object once.
+    Create,
+    /// The head of the chain is compared and swapped.
+    Head(Head),
+    /// The lock, on this host alone.
+    Lock,
+}
+
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create => f.write_str("conditional create in the store, across hosts"),
+            Self::Head(head) => write!(f, "the head of each chain in {head}, across hosts"),
+            Self::Lock => f.write_str("a lock, on this host alone"),
+        }
+    }
+}
+
+impl Exclusion {
+    /// What is in force with this store and these rivals; both are tried.
+    ///
+    /// # Errors
+    /// `Unsupported` if there is nothing that keeps rivals off; what keeps it from being found out.
+    pub async fn find(store: &dyn Store, rivals: &Rivals) -> Result<Self> {
+        if creates(store).await? {
+            return Ok(Self::Create);
+        }
+        match rivals {
+            Rivals::Here => Ok(Self::Lock),
+            Rivals::Anywhere(Some(head)) => head.check().await.map(|()| Self::Head(head.clone())),
+            Rivals::Anywhere(None) => Err(Error::new(ErrorKind::Unsupported, "keep other archivers off")
+                .detail("the store replaces objects that it should only create, and archivers on other hosts may commit")
+                .hint("archive beside the log, on its host; or declare `journal: { nats: … }`; or take a store that creates once")),
+        }
+    }
+}
+
 /// The writer of one feed's commits.
 pub struct Publisher {
     feed: FeedName,
@@ -45,6 +97,7 @@ pub struct Publisher {
     stop: CancellationToken,
     chains: BTreeMap<Origin, Chain>,
     environments: Option<Environments>,
+    exclusion: Option<Exclusion>,
     /// The stamp of the oldest entry that no commit covers, as far as is known.
     oldest: Option<Timestamp>,
 }
@@ -64,7 +117,25 @@ impl Publisher {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Self {
-        Self { feed, store, clock, metrics, stop, chains: BTreeMap::new(), environments: None, oldest: None }
+        let chains = BTreeMap::new();
+        Self { feed, store, clock, metrics, stop, chains, environments: None, exclusion: None, oldest: None }
+    }
+
+    /// Finds what keeps rivals off, and says it. Tries again for as long as it takes.
+    ///
+    /// # Errors
+    /// As for [`Exclusion::find`], if trying again cannot cure it or stopping does not wait for it.
+    pub async fn keep_off(&mut self, rivals: &Rivals) -> Result<()> {
+        let mut attempts = Attempts::default();
+        let found = loop {
+            match Exclusion::find(&*self.store, rivals).await {
+                Ok(found) => break found,
+                Err(error) => self.wait(&mut attempts, error).await?,
+            }
+        };
+        tracing::info!(feed = %self.feed, "other archivers are kept off by {found}");
+        self.exclusion = Some(found);
+        Ok(())
     }
 
     /// Copies what a recorder applies, from where it `recorded` it, and names in each commit what held.
@@ -132,8 +203,7 @@ impl Publisher {
         let feed = &self.feed;
         let chain = self.chains.entry(origin).or_insert_with(|| Chain::empty(feed.clone(), origin));
         let next = chain.next(added, vec![], lost, environments, now)?;
-        let digest = sha256(&next.bytes);
-        if !self.create(&next.path, next.bytes.clone(), &digest).await? {
+        if !self.commit(&next).await? {
             self.count_error("conflict");
             return Ok(Published::Overtaken);
         }
@@ -197,6 +267,20 @@ impl Publisher {
             () = self.clock.sleep(wait) => {}
         }
         Ok(())
+    }
+
+    /// Makes a commit; `false` if its number is another one's.
+    async fn commit(&self, next: &NextCommit) -> Result<bool> {
+        let Some(Exclusion::Head(head)) = &self.exclusion else {
+            return self.create(&next.path, next.bytes.clone(), &sha256(&next.bytes)).await;
+        };
+        let mut attempts = Attempts::default();
+        loop {
+            match head.commit(&*self.store, &*self.clock, next).await {
+                Ok(made) => return Ok(made),
+                Err(error) => self.wait(&mut attempts, error).await?,
+            }
+        }
     }
 
     /// Creates an object; `false` if another one is there under that name. An equal one is as good: then the

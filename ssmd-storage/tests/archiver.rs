@@ -251,7 +251,7 @@ async fn the_lag_grows_while_the_store_refuses() {
     let recording = recording(9, 100);
     let lock = tempfile::tempdir().unwrap();
     let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let store = Faulty { inner, operations: AtomicUsize::new(0), breaks_at: 1, after: false, for_good: true };
+    let store = Faulty { inner, operations: AtomicUsize::new(0), breaks_at: 2, after: false, for_good: true };
     let clock = ManualClock::new(recording.at);
     let mut archiver = archiver(journal_of(&[&recording.entries]).await, Arc::new(store), lock.path());
     archiver.clock = Arc::new(clock.clone());

@@ -19,7 +19,7 @@ pub type Open<T> =
 
 /// What `open` gives, for as long as it has not ended. While it cannot be opened, every call fails as opening does.
 ///
-/// A journal that ends (`Closed`), or is no longer there (`NotFound`), is `Unavailable` here, and the next call
+/// One that ends (`Closed`), or is no longer there (`NotFound`), is `Unavailable` here, and the next call
 /// opens it again: who only knows that it ended would stop.
 pub struct Reopened<T: ?Sized> {
     open: Open<T>,
@@ -41,6 +41,14 @@ impl<T: ?Sized> Reopened<T> {
         let opened = (self.open)().await?;
         *current = Some(Arc::clone(&opened));
         Ok(opened)
+    }
+
+    /// What a call gave, after which another one is opened if this one has ended.
+    async fn of<R>(&self, which: &Arc<T>, given: Result<R>) -> Result<R> {
+        match given {
+            Err(error) => Err(self.ended(which, error).await),
+            given => given,
+        }
     }
 
     /// The error of a call, after which another one is opened if this one has ended.
@@ -67,7 +75,7 @@ fn is_end(error: &Error) -> bool {
 }
 
 fn unavailable(cause: Error) -> Error {
-    Error::new(ErrorKind::Unavailable, "use shared journal")
+    Error::new(ErrorKind::Unavailable, "use shared journal or cache")
         .detail("it has ended; it is opened again")
         .because(cause)
 }
@@ -76,10 +84,8 @@ fn unavailable(cause: Error) -> Error {
 impl Journal for Reopened<dyn Journal> {
     async fn append(&self, batch: Vec<Entry>) -> Result<Pending> {
         let journal = self.current().await?;
-        match journal.append(batch).await {
-            Err(error) => Err(self.ended(&journal, error).await),
-            pending => pending,
-        }
+        let pending = journal.append(batch).await;
+        self.of(&journal, pending).await
     }
 
     async fn read(&self, start: Start) -> Result<Box<dyn Entries>> {
@@ -93,10 +99,8 @@ impl Journal for Reopened<dyn Journal> {
 
     async fn bounds(&self) -> Result<Bounds> {
         let journal = self.current().await?;
-        match journal.bounds().await {
-            Err(error) => Err(self.ended(&journal, error).await),
-            bounds => bounds,
-        }
+        let bounds = journal.bounds().await;
+        self.of(&journal, bounds).await
     }
 }
 
@@ -115,18 +119,26 @@ impl Entries for Reader {
 #[async_trait]
 impl Cache for Reopened<dyn Cache> {
     async fn get(&self, key: &str) -> Result<Option<Versioned>> {
-        self.current().await?.get(key).await
+        let cache = self.current().await?;
+        let got = cache.get(key).await;
+        self.of(&cache, got).await
     }
 
     async fn put(&self, key: &str, value: Bytes, expect: Expect, ttl: Option<Duration>) -> Result<u64> {
-        self.current().await?.put(key, value, expect, ttl).await
+        let cache = self.current().await?;
+        let put = cache.put(key, value, expect, ttl).await;
+        self.of(&cache, put).await
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
-        self.current().await?.delete(key).await
+        let cache = self.current().await?;
+        let deleted = cache.delete(key).await;
+        self.of(&cache, deleted).await
     }
 
     async fn scan(&self, prefix: &str) -> Result<Vec<(String, Versioned)>> {
-        self.current().await?.scan(prefix).await
+        let cache = self.current().await?;
+        let scanned = cache.scan(prefix).await;
+        self.of(&cache, scanned).await
     }
 }

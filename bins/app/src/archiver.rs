@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ssmd_core::metrics::{self, Counter, Gauge};
 use ssmd_core::{Clock, Error, ErrorKind, FeedName, Journal, Metrics, Origin, Result, Store, Tasks};
+use ssmd_storage::Rivals;
 use ssmd_storage::archive::Options;
 use ssmd_transport::log;
 use ssmd_transport::relay::Watermark;
@@ -96,6 +97,10 @@ impl Archivers {
         self.feeds().insert(feed.clone(), archived);
         let mut options = Options::new(folder.path().join("log"));
         options.environments = Some(folder.path().to_owned());
+        if let Some(shared) = &shared {
+            // Whoever can read the shared journal may archive it too.
+            options.rivals = Rivals::Anywhere(Some(shared.head(feed)));
+        }
         let (feed, clock, metrics) = (feed.clone(), Arc::clone(&self.clock), metrics.clone());
         let (name, store, mut tasks) = (feed.clone(), Arc::clone(&self.store), Tasks::new());
         let stop = tasks.token();

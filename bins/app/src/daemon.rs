@@ -167,7 +167,7 @@ impl Parts {
             listener,
             store: spec.to_string(),
             folder: folder.clone(),
-            shared: Shared::of(environment, service, clock)?,
+            shared: Shared::of(environment, service, (clock, metrics))?,
             clock: Arc::clone(clock),
             metrics: metrics.clone(),
             started: clock.elapsed(),

@@ -17,12 +17,15 @@ use ssmd_core::environment::{
     Code, Environment, FeedSpec, Finding, Place, Secret, SecretSpec, StoreSpec, SymbolFilters, nearest,
 };
 use ssmd_core::{
-    BoxFuture, Clock, Error, ErrorKind, ObjectPath, PutMode, Result, SessionId, Store, SystemClock, Wanted,
+    BoxFuture, Clock, Error, ErrorKind, Metrics, ObjectPath, PutMode, Result, SessionId, Store, SystemClock,
+    Wanted,
 };
 use ssmd_feeds::{Dialer, OpenContext, Subscriptions};
+use ssmd_storage::{Exclusion, Head};
 use tokio::sync::watch;
 
 use crate::backends::resolved;
+use crate::shared::Shared;
 
 /// How long one probe may take: a listing of tens of thousands of markets comes in pages.
 const PROBE_WITHIN: Duration = Duration::from_secs(60);
@@ -72,7 +75,9 @@ fn probes<'e>(environment: &'e Environment, clock: &Arc<dyn Clock>) -> Result<Ve
     }
     let archive = environment.archive();
     let late = unwritable(&archive, "no answer in time");
-    probes.push(Probe { ask: Box::pin(store(archive, Arc::clone(clock))), late });
+    probes.push(Probe { ask: Box::pin(store(archive.clone(), Arc::clone(clock))), late });
+    let late = unexcluded("no answer in time");
+    probes.push(Probe { ask: Box::pin(exclusion(environment, archive, Arc::clone(clock))), late });
     probes.extend(servers::probes(environment, clock));
     probes.extend(nats::probes(environment, clock));
     for (secret, place, shown) in secrets(environment) {
@@ -196,34 +201,78 @@ fn refused(spec: &FeedSpec, why: &str) -> Finding {
     }
 }
 
-/// Whether an object can be made, read and removed, and is made only once. The folder of a store that was not there
-/// is removed again.
+/// Whether an object can be made, read and removed, and is made only once.
 async fn store(spec: StoreSpec, clock: Arc<dyn Clock>) -> Answer {
-    let fresh: Vec<_> = match &spec {
+    let probed = in_store(&spec, |store| async move {
+        let name = format!("ssmd-probe-{}-{}", std::process::id(), clock.now().nanos()).parse()?;
+        let probed = round_trip(&*store, &name, &*clock).await;
+        // Also after a failure: nothing of the probe stays.
+        store.delete(&name).await.and(probed)
+    });
+    match probed.await {
+        Ok(told) => (vec![format!("store {spec}: {told}")], Vec::new()),
+        Err(error) => (Vec::new(), vec![unwritable(&spec, &in_a_line(&error))]),
+    }
+}
+
+/// What keeps two archivers from committing under one number. That the store cannot be asked is told by its own probe.
+async fn exclusion(environment: &Environment, spec: StoreSpec, clock: Arc<dyn Clock>) -> Answer {
+    let creates = in_store(&spec, |store| async move { ssmd_storage::creates(&*store).await }).await;
+    let found = match creates {
+        Ok(true) => Exclusion::Create,
+        Ok(false) => match head(environment, &clock).await {
+            Ok(Some(head)) => Exclusion::Head(head),
+            Ok(None) => Exclusion::Lock,
+            Err(error) => return (Vec::new(), vec![unexcluded(&in_a_line(&error))]),
+        },
+        Err(_) => return Answer::default(),
+    };
+    (vec![format!("archivers are kept apart by {found}")], Vec::new())
+}
+
+/// The head that archivers of the environment agree through, tried; `None` if nobody but this host has the log.
+async fn head(environment: &Environment, clock: &Arc<dyn Clock>) -> Result<Option<Head>> {
+    let Some(shared) = Shared::of(environment, "archiver", (clock, &Metrics::new()))? else {
+        return Ok(None);
+    };
+    let Some(feed) = environment.feeds.first() else { return Ok(None) };
+    let head = shared.head(&feed.name);
+    head.check().await.map(|()| Some(head))
+}
+
+/// Does something with a store. The folder of one that was not there is removed again.
+async fn in_store<T, F>(spec: &StoreSpec, work: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let fresh: Vec<_> = match spec {
         StoreSpec::File(path) => Path::new(path)
             .ancestors()
             .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
             .collect(),
         StoreSpec::S3(_) => Vec::new(),
     };
-    let probed = async {
-        let store = ssmd_storage::open(&spec, Path::new("."))?;
-        let name = format!("ssmd-probe-{}-{}", std::process::id(), clock.now().nanos()).parse()?;
-        let probed = round_trip(store.as_ref(), &name, &*clock).await;
-        // Also after a failure: nothing of the probe stays.
-        store.delete(&name).await.and(probed)
-    };
-    let answer = match probed.await {
-        Ok(told) => (vec![format!("store {spec}: {told}")], Vec::new()),
-        Err(error) => (Vec::new(), vec![unwritable(&spec, &in_a_line(&error))]),
-    };
+    let done = async { work(ssmd_storage::open(spec, Path::new("."))?).await }.await;
     for folder in fresh {
         // A folder that somebody has used meanwhile is not empty, and stays.
         if std::fs::remove_dir(folder).is_err() {
             break;
         }
     }
-    answer
+    done
+}
+
+fn unexcluded(why: &str) -> Finding {
+    Finding {
+        code: Code::Unserved,
+        message: format!("nothing keeps archivers of several hosts apart: {why}"),
+        places: vec![Place::of(&["spec", "journal", "nats"]), Place::of(&["spec", "jetstream"]), Place::of(&["spec"])],
+        expected: Some(
+            "a bucket of NATS KV that archivers may write, beside the journal, or a store that creates an object once"
+                .to_owned(),
+        ),
+        nearest: None,
+    }
 }
 
 /// Makes an object and reads it, and says how long that took and what the store promises.
@@ -243,9 +292,7 @@ async fn round_trip(store: &dyn Store, name: &ObjectPath, clock: &dyn Clock) -> 
                 ));
             }
         },
-        Err((ErrorKind::Unsupported, _)) => {
-            "is overwritten where it should only be made, so all archivers of a feed must be on one host"
-        }
+        Err((ErrorKind::Unsupported, _)) => "is overwritten where it should only be made",
         Err((_, error)) => return Err(error),
     };
     let before = clock.elapsed();

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::environment::{Environment, JetStreamSpec, JournalSpec};
-use ssmd_core::{Cache, Clock, EnvironmentName, FeedName, Journal, Result};
+use ssmd_core::{Cache, Clock, EnvironmentName, FeedName, Journal, Metrics, Result};
+use ssmd_storage::Head;
 use ssmd_transport::nats::{self, CacheSpec, Connection, StreamSpec};
 use ssmd_transport::relay::{Healed, Healing, Keys};
 use ssmd_transport::reopened::Reopened;
+use ssmd_transport::wrap::Observed;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +28,7 @@ struct Inner {
     server: nats::Options,
     stream: StreamSpec,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
     /// Held while it is made, so that it is made once; it mends itself from then on.
     connection: Mutex<Option<Connection>>,
 }
@@ -36,7 +39,11 @@ impl Shared {
     ///
     /// # Errors
     /// `NotFound` without an address, and what is wrong with the credentials.
-    pub(crate) fn of(environment: &Environment, name: &str, clock: &Arc<dyn Clock>) -> Result<Option<Self>> {
+    pub(crate) fn of(
+        environment: &Environment,
+        name: &str,
+        (clock, metrics): (&Arc<dyn Clock>, &Metrics),
+    ) -> Result<Option<Self>> {
         let JournalSpec::JetStream(spec) = &environment.journal else { return Ok(None) };
         let mut server = backends::nats(spec.url.as_deref(), spec.credentials.as_ref())?;
         let stream = stream(spec, &environment.name);
@@ -46,6 +53,7 @@ impl Shared {
             server,
             stream,
             clock: Arc::clone(clock),
+            metrics: metrics.clone(),
             connection: Mutex::new(None),
         };
         Ok(Some(Self(Arc::new(inner))))
@@ -54,7 +62,7 @@ impl Shared {
     /// The journal of one feed.
     pub(crate) fn journal(&self, feed: &FeedName) -> Arc<dyn Journal> {
         let (shared, feed) = (self.clone(), feed.clone());
-        Arc::new(Reopened::<dyn Journal>::new(Arc::new(move || {
+        let journal = Reopened::<dyn Journal>::new(Arc::new(move || {
             let (shared, feed) = (shared.clone(), feed.clone());
             Box::pin(async move {
                 let connection = shared.connect().await?;
@@ -62,7 +70,8 @@ impl Shared {
                 let spec = nats::JournalSpec { environment, feed, stream };
                 Ok(Arc::new(connection.journal(&spec).await?) as Arc<dyn Journal>)
             })
-        })))
+        }));
+        Arc::new(Observed::journal(Arc::new(journal), Arc::clone(&self.0.clock), self.0.metrics.clone()))
     }
 
     /// The journal of one feed for who must not miss what a log still has.
@@ -80,7 +89,7 @@ impl Shared {
     /// Where relays and archivers tell each other how far they are: a bucket beside the stream.
     pub(crate) fn cache(&self) -> Arc<dyn Cache> {
         let shared = self.clone();
-        Arc::new(Reopened::<dyn Cache>::new(Arc::new(move || {
+        let cache = Reopened::<dyn Cache>::new(Arc::new(move || {
             let shared = shared.clone();
             Box::pin(async move {
                 let connection = shared.connect().await?;
@@ -89,7 +98,18 @@ impl Shared {
                 let cache = connection.cache(&CacheSpec { bucket, replicas, storage }).await?;
                 Ok(Arc::new(cache) as Arc<dyn Cache>)
             })
-        })))
+        }));
+        Arc::new(Observed::cache(Arc::new(cache), Arc::clone(&self.0.clock), self.0.metrics.clone()))
+    }
+
+    /// The heads of a feed's chains, in the same bucket: what keeps archivers of several hosts apart.
+    pub(crate) fn head(&self, feed: &FeedName) -> Head {
+        let environment = &self.0.environment;
+        Head::new(
+            self.cache(),
+            format!("{environment}.{feed}"),
+            format!("NATS KV (bucket ssmd-{environment})"),
+        )
     }
 
     /// Under which names.

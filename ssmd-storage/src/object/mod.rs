@@ -18,7 +18,9 @@ use object_store::memory::InMemory;
 use object_store::path::Path as InnerPath;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use ssmd_core::environment::StoreSpec;
-use ssmd_core::{BoxStream, Error, ErrorKind, ObjectMeta, ObjectPath, PutMode, Result, Store, Timestamp};
+use ssmd_core::{
+    BoxStream, Error, ErrorKind, ObjectMeta, ObjectPath, Origin, PutMode, Result, Store, Timestamp,
+};
 
 pub use file::FileStore;
 #[cfg(feature = "s3")]
@@ -58,6 +60,23 @@ pub async fn create_alone(store: &dyn Store, path: &ObjectPath, body: Bytes) -> 
         Ok(_) => Err(Error::new(ErrorKind::AlreadyExists, "create object").with("path", path)),
         Err(error) if error.kind() == ErrorKind::NotFound => store.put(path, body, PutMode::Overwrite).await,
         Err(error) => Err(error),
+    }
+}
+
+/// Whether a store creates an object only once, tried with an object that is removed again.
+///
+/// # Errors
+/// The store's own.
+///
+/// # Cancel safety
+/// Dropping the future may leave an object without bytes, whose name begins with `ssmd-probe`.
+pub async fn creates(store: &dyn Store) -> Result<bool> {
+    let path: ObjectPath = format!("ssmd-probe/{}", Origin::new_random()).parse()?;
+    let created = store.put(&path, Bytes::new(), PutMode::Create).await;
+    store.delete(&path).await?;
+    match created {
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(false),
+        created => created.map(|()| true),
     }
 }
 

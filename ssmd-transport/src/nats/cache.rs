@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{RawMessageErrorKind, StorageType, Stream};
+use async_nats::jetstream::stream::{ConsumerErrorKind, RawMessageErrorKind, StorageType, Stream};
 use async_nats::jetstream::{self, ErrorCode, kv};
 use async_nats::{HeaderMap, HeaderName};
 use async_trait::async_trait;
@@ -45,7 +45,8 @@ pub struct CacheSpec {
 ///
 /// Keys are any text: bytes other than `[A-Za-z0-9_-]` are written as `=HH` but for dots. Times to live go by the
 /// clock of whoever reads, and what has expired takes its place until it is written again. A value that is larger
-/// than the server takes is refused as `Full`, a key of more than [`KEY_BYTES_MAX`] as `Invalid`.
+/// than the server takes is refused as `Full`, a key of more than [`KEY_BYTES_MAX`] as `Invalid`. Once the bucket itself
+/// is gone, everything is `Closed`: open it again.
 pub struct NatsCache {
     connection: Connection,
     context: jetstream::Context,
@@ -123,7 +124,11 @@ impl NatsCache {
             Err(cause) if cause.kind() == RawMessageErrorKind::NoMessageFound => {
                 Ok(Last { sequence: 0, value: None })
             }
-            Err(cause) => Err(Error::new(ErrorKind::Unavailable, "read from bucket").because(cause)),
+            Err(cause) => {
+                let gone = matches!(cause.kind(), RawMessageErrorKind::JetStream(error) if is_gone(&error));
+                let kind = if gone { ErrorKind::Closed } else { ErrorKind::Unavailable };
+                Err(Error::new(kind, "read from bucket").because(cause))
+            }
         }
     }
 
@@ -150,6 +155,7 @@ impl NatsCache {
             let kind = match cause.kind() {
                 PublishErrorKind::WrongLastSequence => ErrorKind::Conflict,
                 PublishErrorKind::TimedOut => ErrorKind::Timeout,
+                PublishErrorKind::StreamNotFound => ErrorKind::Closed,
                 PublishErrorKind::MaxPayloadExceeded => ErrorKind::Full,
                 _ => ErrorKind::Unavailable,
             };
@@ -177,7 +183,11 @@ impl NatsCache {
             ..pull::Config::default()
         };
         let consumer = self.stream.create_consumer(config).await;
-        consumer.map_err(|cause| Error::new(ErrorKind::Unavailable, "scan bucket").because(cause))
+        consumer.map_err(|cause| {
+            let gone = matches!(cause.kind(), ConsumerErrorKind::JetStream(error) if is_gone(&error));
+            let kind = if gone { ErrorKind::Closed } else { ErrorKind::Unavailable };
+            Error::new(kind, "scan bucket").because(cause)
+        })
     }
 }
 
@@ -259,6 +269,11 @@ impl Cache for NatsCache {
         }
         Ok(found.into_iter().collect())
     }
+}
+
+/// Whether the bucket itself is gone.
+fn is_gone(error: &jetstream::Error) -> bool {
+    error.error_code() == ErrorCode::STREAM_NOT_FOUND
 }
 
 /// A key as NATS KV takes it: dots stay, an empty token is `=`, and every byte but `[A-Za-z0-9_-]` is `=HH`.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod hosts;
 #[path = "../spine/rig.rs"]
 #[allow(dead_code, reason = "each test program uses its part of it")]
 mod rig;
@@ -215,4 +216,32 @@ fn connector_and_archiver_in_two_folders_lose_nothing_while_the_server_dies() {
     connector.signal("TERM");
     let (ended, said) = connector.end();
     assert!(ended.success(), "{said}");
+}
+
+#[test]
+fn one_archiver_elsewhere_makes_the_archive_of_every_feed() {
+    let Some(server) = Server::start("") else { return };
+    let (here, there) = (tempdir().unwrap(), tempdir().unwrap());
+    let config = shared(here.path(), free_port(), &server);
+    let feeds =
+        "feeds:\n    kraken-futures:\n      symbols: [PF_XBTUSD]\n      channels: [ticker, trade, book]\n";
+    let text = std::fs::read_to_string(&config).unwrap().replacen("feeds:\n", feeds, 1);
+    std::fs::write(&config, text).unwrap();
+    let (data, elsewhere) = (text_of(here.path()), text_of(there.path()));
+    let status = json(&["up", "--sim", "--for", "4s", "-c", &config, "--data", &data, "--json"]);
+    let durable: u64 = status["feeds"].as_array().unwrap().iter().map(|feed| number(feed, "durable")).sum();
+    let archived = Command::new(binary("ssmd-archiver"))
+        .args(["-c", &config, "--data", &elsewhere, "--listen", "127.0.0.1:0", "--once"])
+        .output()
+        .unwrap();
+    assert!(archived.status.success(), "{}", String::from_utf8_lossy(&archived.stderr));
+    let report = json(&["verify", "--store", &store_of(there.path()), "--json"]);
+    assert_eq!(
+        (&report["errors"], &report["holes"], number(&report, "entries")),
+        (&0.into(), &0.into(), durable)
+    );
+    assert_eq!(objects(there.path()), objects(here.path()));
+    let listed = json(&["ls", "--store", &store_of(there.path()), "--json"]);
+    let listed: BTreeSet<_> = listed.as_array().unwrap().iter().map(|day| day["feed"].as_str()).collect();
+    assert_eq!(listed, BTreeSet::from([Some("kraken"), Some("kraken-futures")]));
 }
