@@ -202,8 +202,13 @@ impl Journal<'_> {
             Heard::Open(twin) => {
                 kind = EntryKind::Open;
                 let twin = Some(Twin { number: *twin, of: 2 });
-                payload =
-                    note::encode(&note::Open { url: String::new(), wanted: vec![], shard: Some(0), twin });
+                payload = note::encode(&note::Open {
+                    url: String::new(),
+                    wanted: vec![],
+                    shard: Some(0),
+                    twin,
+                    category: None,
+                });
             }
             Heard::Close => {
                 kind = EntryKind::Close;

@@ -29,6 +29,7 @@ pub mod http;
 pub mod listing;
 
 pub mod capture;
+pub mod shares;
 
 mod budget;
 mod supervise;
@@ -50,6 +51,7 @@ pub mod polymarket;
 pub use capture::{Capture, CaptureFigures, CaptureOptions, CaptureStatus, CaptureSummary, Resync};
 pub use dial::{Dial, Dialer, Received, Socket};
 pub use live::{Live, LiveOptions};
+pub use shares::{Declared, Share, Shares, declare};
 pub use venue::{Handshake, Missing, OpenContext, Protocol, VenueInfo};
 pub use ws::{Liveness, Subscriptions, WsFeed, WsOptions};
 

@@ -22,6 +22,7 @@ mod s3;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../../../../ssmd-transport/tests/support/server.rs"]
 mod server;
+mod shares;
 mod simplicity;
 
 use std::collections::BTreeMap;
