@@ -24,6 +24,7 @@ mod s3;
 mod server;
 mod shares;
 mod simplicity;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
