@@ -263,6 +263,9 @@ pub mod note {
         /// Which of the sessions it is that hear the same; `None` where there is only one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub twin: Option<Twin>,
+        /// The part of subjects that its share has; `None` in old logs and where it has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub category: Option<String>,
     }
 
     impl Open {

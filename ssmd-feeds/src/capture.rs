@@ -15,21 +15,26 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::ConnectBudget;
+use crate::shares::{Declared, Shares};
 use crate::supervise::{Backoff, Ids};
 use crate::ws::Subscriptions;
 
 mod batch;
 mod counters;
+mod deal;
 mod durable;
 mod overflow;
 mod resume;
+mod sessions;
 mod shards;
+mod spread;
 mod status;
 mod writer;
 
+pub(crate) use sessions::Heir;
 use shards::Shards;
 pub(crate) use status::Link;
-pub use status::{CaptureFigures, CaptureStatus};
+pub use status::{CaptureFigures, CaptureStatus, ShareFigures};
 use writer::Writer;
 
 /// Resyncs that may wait at one place; more than that are dropped. One lost message may break every book of a connection,
@@ -59,9 +64,12 @@ pub struct CaptureOptions {
     /// The same feed once more for each further session that shall hear the same, perhaps at another address. Only
     /// their sessions are used.
     pub twins: Vec<Arc<dyn Feed>>,
-    /// The same feed as it is declared anew while the capture runs: other symbols or channels, everything else as
-    /// before. What it wants holds at once; sessions and what they carry already stay as they are.
-    pub changes: Option<watch::Receiver<Arc<dyn Feed>>>,
+    /// Who wants what of the feed.
+    pub shares: Shares,
+    /// The same feed as it is declared anew while the capture runs: other symbols, channels or shares, everything
+    /// else as before. What it wants holds at once; sessions and what they carry already stay as they are. What has
+    /// to move to another session is left when that one has it.
+    pub changes: Option<watch::Receiver<Declared>>,
     /// Where they go.
     pub journal: Arc<dyn Journal>,
     /// The log whose numbers are given.
@@ -105,6 +113,7 @@ impl CaptureOptions {
         Self {
             feed,
             twins: Vec::new(),
+            shares: Shares::default(),
             changes: None,
             journal,
             origin,
@@ -177,7 +186,7 @@ impl Capture {
         let token = tasks.token();
         let next = match self.universe(&token).await? {
             Some(wanted) => {
-                let (mut shards, next) = self.start(&mut tasks, &wanted, &ids).await?;
+                let (mut shards, next) = self.start(&mut tasks, wanted, &ids).await?;
                 self.drain(&mut tasks, &token, &mut shards, &mut resync).await?;
                 *next.borrow()
             }
@@ -187,7 +196,7 @@ impl Capture {
     }
 
     /// Asks what is wanted until the venue answers; `None` if it was told to stop before.
-    async fn universe(&mut self, stop: &CancellationToken) -> Result<Option<Wanted>> {
+    async fn universe(&mut self, stop: &CancellationToken) -> Result<Option<Vec<Wanted>>> {
         let mut changes = self.options.changes.take();
         let asked = self.first_answer(&mut changes, stop).await;
         self.options.changes = changes;
@@ -196,20 +205,21 @@ impl Capture {
 
     async fn first_answer(
         &mut self,
-        changes: &mut Option<watch::Receiver<Arc<dyn Feed>>>,
+        changes: &mut Option<watch::Receiver<Declared>>,
         stop: &CancellationToken,
-    ) -> Result<Option<Wanted>> {
+    ) -> Result<Option<Vec<Wanted>>> {
         let mut backoff = Backoff::new(self.options.seed);
         loop {
-            let CaptureOptions { feed, clock, .. } = &self.options;
+            let declared =
+                Declared { feed: Arc::clone(&self.options.feed), shares: self.options.shares.clone() };
             let asked = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(None),
                 changed = shards::changed(changes) => {
-                    self.options.feed = changed;
+                    (self.options.feed, self.options.shares) = (changed.feed, changed.shares);
                     continue;
                 }
-                asked = feed.universe() => asked,
+                asked = declared.universe(&[]) => asked,
             };
             let error = match asked {
                 Ok(wanted) => return Ok(Some(wanted)),
@@ -217,12 +227,14 @@ impl Capture {
                 Err(error) => error,
             };
             let wait = backoff.next(error.wait());
-            tracing::warn!(feed = %feed.name(), %error, ?wait, "the universe is not known yet");
+            tracing::warn!(feed = %declared.feed.name(), %error, ?wait, "the universe is not known yet");
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(None),
-                changed = shards::changed(changes) => self.options.feed = changed,
-                () = clock.sleep(wait) => {}
+                changed = shards::changed(changes) => {
+                    (self.options.feed, self.options.shares) = (changed.feed, changed.shares);
+                }
+                () = self.options.clock.sleep(wait) => {}
             }
         }
     }
@@ -231,7 +243,7 @@ impl Capture {
     async fn start(
         &self,
         tasks: &mut Tasks,
-        wanted: &Wanted,
+        wanted: Vec<Wanted>,
         ids: &Ids,
     ) -> Result<(Shards, watch::Receiver<u64>)> {
         let options = &self.options;
@@ -265,14 +277,18 @@ impl Capture {
         };
         tokio::pin!(late);
         let mut changes = self.options.changes.clone();
-        let mut asked = shards.ask_again();
-        let mut first = Ok(());
+        let (mut asked, mut moves) = (shards.ask_again(), shards.moves());
+        let (mut first, mut stopped) = (Ok(()), false);
         loop {
             tokio::select! {
                 biased;
                 () = &mut late => {
                     let error = Error::new(ErrorKind::Timeout, "stop capture").with("tasks", tasks.len());
                     return first.and(Err(error));
+                }
+                () = stop.cancelled(), if !stopped => {
+                    stopped = true;
+                    shards.stop();
                 }
                 ended = tasks.next() => match ended {
                     None => return first,
@@ -285,8 +301,12 @@ impl Capture {
                 Some(asked) = resync.recv() => shards.resync(&asked),
                 changed = shards::changed(&mut changes) => asked = shards.change(changed),
                 answer = &mut asked => {
-                    shards.take(&answer, tasks);
-                    asked = shards.ask_again();
+                    shards.take(answer, tasks);
+                    (asked, moves) = (shards.ask_again(), shards.moves());
+                }
+                () = &mut moves => {
+                    shards.look(tasks);
+                    moves = shards.moves();
                 }
             }
         }

@@ -129,7 +129,13 @@ mod tests {
         let payload = match kind {
             EntryKind::Open => {
                 let shard = Some(session as usize - 1);
-                note::encode(&note::Open { url: String::new(), wanted: Vec::new(), shard, twin: None })
+                note::encode(&note::Open {
+                    url: String::new(),
+                    wanted: Vec::new(),
+                    shard,
+                    twin: None,
+                    category: None,
+                })
             }
             _ => bytes::Bytes::new(),
         };

@@ -29,6 +29,7 @@ pub mod http;
 pub mod listing;
 
 pub mod capture;
+pub mod shares;
 
 mod budget;
 mod supervise;
@@ -52,6 +53,7 @@ pub use capture::{
 };
 pub use dial::{Dial, Dialer, Received, Socket};
 pub use live::{Live, LiveOptions};
+pub use shares::{Declared, Share, Shares, declare};
 pub use venue::{Handshake, Missing, OpenContext, Protocol, VenueInfo};
 pub use ws::{Liveness, Subscriptions, WsFeed, WsOptions};
 

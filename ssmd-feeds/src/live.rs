@@ -3,10 +3,12 @@
 //! It slows nothing down: capture does not know that it is there. What it publishes is derived and can be made
 //! again from the journal.
 
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ssmd_core::entry::note;
 use ssmd_core::metrics::{self, Counter};
 use ssmd_core::{
     Books, Clock, DecodeCounts, DecodeError, Decoders, Entries, Entry, EntryKind, ErrorKind, Feed, Journal,
@@ -19,8 +21,8 @@ use crate::capture::Resync;
 use crate::lag::{Lags, ReceiveLag};
 use crate::quiet::Quiet;
 
-/// Turns a record into the messages that tell it.
-pub type MakeMessages = Arc<dyn Fn(&Record, &mut Vec<Message>) + Send + Sync>;
+/// Turns a record into the messages that tell it, under the category of the share that it was heard for.
+pub type MakeMessages = Arc<dyn Fn(&Record, Option<&str>, &mut Vec<Message>) + Send + Sync>;
 
 /// What a live decoder needs.
 #[derive(Clone)]
@@ -45,6 +47,8 @@ pub struct LiveOptions {
 
 /// Entries decoded at once.
 const ENTRIES_PER_BATCH: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not zero");
+/// Sessions that have ended whose category is still known.
+const ENDED_MAX: usize = 256;
 /// How long decoding goes on after a stop, to reach what was durable then.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -56,6 +60,7 @@ pub struct Live {
     counts: watch::Sender<DecodeCounts>,
     counters: Counters,
     quiet: Quiet,
+    categories: Categories,
     books: Arc<Mutex<Books>>,
     lags: Lags,
     outputs: Vec<Output>,
@@ -75,6 +80,7 @@ impl Live {
             counts: watch::Sender::new(DecodeCounts::default()),
             counters: Counters::new(&options.metrics, options.feed.name().as_str()),
             quiet: Quiet::default(),
+            categories: Categories::default(),
             books: Arc::default(),
             lags: Lags::new(&options.metrics, options.feed.name().as_str()),
             outputs: Vec::new(),
@@ -188,16 +194,18 @@ impl Live {
             self.reached = entry.id.n;
         }
         self.merger.take(entry, &mut self.outputs);
+        self.categories.take(entry);
         let mut audits = Vec::new();
         self.quiet.entry(entry, &mut audits);
-        let audits = audits.into_iter().map(Output::Record);
-        for output in self.outputs.drain(..).chain(audits) {
+        let audits = audits.into_iter().map(|(session, record)| (session, Output::Record(record)));
+        for (of, output) in self.outputs.drain(..).map(|output| (None, output)).chain(audits) {
             match output {
                 Output::Record(record) => {
                     self.quiet.heard(&record);
                     self.counters.record(record.body.record_type());
                     if let Some((_, make)) = &self.options.publish {
-                        make(&record, &mut self.messages);
+                        let category = self.categories.of(of.unwrap_or(record.header.session));
+                        make(&record, category, &mut self.messages);
                     }
                 }
                 Output::Resync(symbol) if live => {
@@ -234,6 +242,38 @@ impl Live {
         self.counters.verified.add(counts.books_verified - before.books_verified);
         self.counters.failed.add(counts.books_failed - before.books_failed);
         self.counts.send_replace(counts);
+    }
+}
+
+/// The category of each session's share, as its opening says.
+#[derive(Default)]
+struct Categories {
+    known: HashMap<SessionId, String>,
+    /// Those that have ended: what was heard of them may still wait in a merger.
+    ended: VecDeque<SessionId>,
+}
+
+impl Categories {
+    fn take(&mut self, entry: &Entry) {
+        match entry.kind {
+            EntryKind::Open => {
+                let open = note::decode::<note::Open>(&entry.payload);
+                if let Some(category) = open.ok().and_then(|open| open.category) {
+                    self.known.insert(entry.session, category);
+                }
+            }
+            EntryKind::Close if self.known.contains_key(&entry.session) => {
+                self.ended.push_back(entry.session);
+                if self.ended.len() > ENDED_MAX {
+                    self.ended.pop_front().map(|oldest| self.known.remove(&oldest));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn of(&self, session: SessionId) -> Option<&str> {
+        self.known.get(&session).map(String::as_str)
     }
 }
 

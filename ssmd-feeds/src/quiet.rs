@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ssmd_core::record::{Audit, Stage};
-use ssmd_core::{Body, Entry, EntryKind, Header, Record, Symbol, Timestamp};
+use ssmd_core::{Body, Entry, EntryKind, Header, Record, SessionId, Symbol, Timestamp};
 
 /// How many times its usual interval a symbol may be quiet.
 const TIMES: u32 = 10;
@@ -31,6 +31,8 @@ pub struct Quiet {
 struct Habit {
     /// `None` after a connection ended: what was not heard is a gap.
     last: Option<Timestamp>,
+    /// Who heard it last.
+    session: Option<SessionId>,
     intervals: [u64; CLASSES],
     known: u64,
     told: bool,
@@ -62,17 +64,19 @@ impl Quiet {
             self.symbols.insert(symbol.clone(), Habit::default());
         }
         if let Some(habit) = self.symbols.get_mut(symbol) {
+            habit.session = Some(record.header.session);
             habit.heard(record.header.received);
         }
     }
 
-    /// Takes an entry: ticks say what time it is, and ends of connections that nothing could be heard.
-    pub fn entry(&mut self, entry: &Entry, out: &mut Vec<Record>) {
+    /// Takes an entry: ticks say what time it is, and ends of connections that nothing could be heard. What is told
+    /// comes with the session that heard the symbol last.
+    pub fn entry(&mut self, entry: &Entry, out: &mut Vec<(Option<SessionId>, Record)>) {
         match entry.kind {
             EntryKind::Tick => {
                 let late = self.symbols.iter_mut().filter_map(|(symbol, habit)| {
                     let (quiet, usual) = habit.tell(entry.at)?;
-                    Some(audit(entry, symbol, quiet, usual))
+                    Some((habit.session, audit(entry, symbol, quiet, usual)))
                 });
                 out.extend(late);
             }
@@ -134,7 +138,7 @@ fn audit(entry: &Entry, symbol: &Symbol, quiet: Duration, usual: Duration) -> Re
 mod tests {
     use ssmd_core::entry::note;
     use ssmd_core::record::Book;
-    use ssmd_core::{EntryId, Origin, SessionId};
+    use ssmd_core::{EntryId, Origin};
 
     use super::*;
 
@@ -177,7 +181,7 @@ mod tests {
     fn told(quiet: &mut Quiet, kind: EntryKind, seconds: i64) -> Vec<Timestamp> {
         let mut out = Vec::new();
         quiet.entry(&entry(kind, seconds * 1000), &mut out);
-        out.into_iter().map(|record| record.header.received).collect()
+        out.into_iter().map(|(_, record)| record.header.received).collect()
     }
 
     #[test]

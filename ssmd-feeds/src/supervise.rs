@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::ConnectBudget;
-use crate::capture::{CaptureStatus, Link, Resync};
+use crate::capture::{CaptureStatus, Heir, Link, Resync};
 
 mod successor;
 mod twins;
@@ -32,6 +32,7 @@ pub(crate) enum Told {
         /// Twins count as shards of their own.
         shard: usize,
         twin: Option<Twin>,
+        category: Option<String>,
         session: SessionId,
         url: String,
         wanted: Vec<String>,
@@ -45,6 +46,11 @@ pub(crate) enum Told {
         detail: String,
         /// Another session that carries the same all along.
         covered_by: Option<SessionId>,
+    },
+    /// A shard is not needed any more: another session has what it carried.
+    Retired {
+        shard: usize,
+        heir: SessionId,
     },
 }
 
@@ -65,6 +71,8 @@ pub(crate) struct Supervisor {
     pub(crate) shard: usize,
     /// Those that hear the same, if there are any.
     pub(crate) twins: Option<Place>,
+    /// The part of subjects that its share has.
+    pub(crate) category: Option<String>,
     pub(crate) feed: FeedName,
     pub(crate) session: Arc<dyn Session>,
     pub(crate) wanted: watch::Receiver<Arc<Wanted>>,
@@ -85,6 +93,8 @@ pub(crate) struct Supervisor {
     /// Held while a connection is replaced: twins take turns in that.
     pub(crate) turn: Option<Turn>,
     pub(crate) stop: CancellationToken,
+    /// Who has what it carried, if it is stopped since it is not needed any more.
+    pub(crate) heir: Heir,
 }
 
 /// Why hearing one session has ended.
@@ -107,6 +117,9 @@ impl Supervisor {
     /// Opens sessions, one after another, until none is wanted any more.
     pub(crate) async fn run(mut self) -> Result<()> {
         let ran = self.keep_open().await;
+        if let Some(heir) = self.heir.get().copied() {
+            self.tell(Told::Retired { shard: self.shard, heir }).await;
+        }
         self.status.set_link(self.shard, Link::Ended);
         ran
     }
@@ -181,11 +194,12 @@ impl Supervisor {
         let (tell, durable) = watch::channel(0);
         let (shard, url, wanted) = (self.shard, frames.url(), shown(&self.wanted.borrow()));
         let twin = self.twins.as_ref().map(Place::twin);
-        self.tell(Told::Opened { shard, twin, session: id, url, wanted, tell }).await?;
+        let category = self.category.clone();
+        self.tell(Told::Opened { shard, twin, category, session: id, url, wanted, tell }).await?;
         let status = &self.status;
         status.sessions.fetch_add(1, Ordering::Relaxed);
         status.opened.fetch_add(1, Ordering::Relaxed);
-        status.set_link(self.shard, Link::Open);
+        status.set_link(self.shard, Link::Open(id));
         if replaces.is_some() {
             tracing::debug!(feed = %self.feed, session = %id, "a connection is replaced before it ends");
         } else if self.connections > 0 {
@@ -241,7 +255,7 @@ impl Supervisor {
                         self.ended(end.0, &end.1, Some(line.id)).await?;
                     }
                     let (line, end) = self.close(line, "stopped").await?;
-                    self.ended(line, &end, None).await?;
+                    self.ended(line, &end, self.heir.get().copied()).await?;
                     return Some(end);
                 }
                 Event::Resync(asked) => {

@@ -533,6 +533,11 @@ impl Subscriptions {
         all
     }
 
+    /// The same sessions, of a feed that says by itself when it wants something else.
+    pub(crate) fn beside(&self) -> Self {
+        Self { missing: Arc::clone(&self.missing), changes_at: Arc::default() }
+    }
+
     /// What one session misses; `None` if it is not open, or never says so.
     pub(crate) fn of(&self, id: SessionId) -> Option<Missing> {
         self.lock().get(&id).cloned()

@@ -176,7 +176,7 @@ async fn records_are_published_as_they_become_durable_and_a_listener_that_fails_
     let feed = kraken(&server.url);
     let running = capture(Arc::clone(&feed));
     let listener = Arc::new(Listener::default());
-    let make = |record: &Record, out: &mut Vec<Message>| {
+    let make = |record: &Record, _: Option<&str>, out: &mut Vec<Message>| {
         let subject = Subject::new(["test", record.body.record_type().word()]).unwrap();
         let mut payload = Vec::new();
         ssmd_core::codec::json::encode(record, &"kraken".parse().unwrap(), &mut payload);

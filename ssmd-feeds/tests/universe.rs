@@ -10,8 +10,8 @@ use common::recorder::{advance_until, gaps, options, serve, start};
 use common::toy::{Toy, ToyJournal, wanted};
 use common::{Server, manual};
 use ssmd_core::{Clock, Error, ErrorKind, Feed, ManualClock, Result, Wanted};
-use ssmd_feeds::CaptureOptions;
 use ssmd_feeds::ws::Liveness;
+use ssmd_feeds::{CaptureOptions, Declared};
 use tokio::sync::watch;
 
 /// What the venue answers, and how often it was asked.
@@ -32,8 +32,8 @@ impl Listing {
     }
 
     /// Where the feed is declared, as it is now and anew.
-    fn declared(&self, server: &Server) -> watch::Sender<Arc<dyn Feed>> {
-        watch::Sender::new(self.feed(server, 100))
+    fn declared(&self, server: &Server) -> watch::Sender<Declared> {
+        watch::Sender::new(self.feed(server, 100).into())
     }
 
     fn feed(&self, server: &Server, topics_per_session: usize) -> Arc<dyn Feed> {
@@ -171,7 +171,7 @@ async fn what_is_declared_anew_is_wanted_at_once_on_the_same_connection() {
     let options = CaptureOptions {
         changes: Some(changes.clone()),
         universe_every: Some(Duration::from_secs(3600)),
-        ..options(changes.borrow().clone(), &journal, Arc::new(clock.clone()))
+        ..options(Arc::clone(&changes.borrow().feed), &journal, Arc::new(clock.clone()))
     };
     let running = start(options, Arc::clone(&journal));
     let mut peer = server.accept().await;
@@ -179,7 +179,7 @@ async fn what_is_declared_anew_is_wanted_at_once_on_the_same_connection() {
         peer.hear().await.unwrap();
     }
     // The clock stands still: nothing waits for a time. Less than half of it is no mistake when it is declared.
-    declare.send(Listing::new(&["E", "F"]).feed(&server, 100)).unwrap();
+    declare.send(Listing::new(&["E", "F"]).feed(&server, 100).into()).unwrap();
     let mut heard = Vec::new();
     for _ in 0..5 {
         heard.push(peer.hear().await.unwrap());
@@ -190,10 +190,10 @@ async fn what_is_declared_anew_is_wanted_at_once_on_the_same_connection() {
     // While the venue does not say what is meant, what was so stays so; then it is asked what is declared last.
     let listing = Listing::new(&[]);
     listing.set(Err(ErrorKind::Unavailable));
-    declare.send(listing.feed(&server, 100)).unwrap();
+    declare.send(listing.feed(&server, 100).into()).unwrap();
     listing.until_asked(&clock).await;
     assert_eq!(running.status.wanted(), None);
-    declare.send(Listing::new(&["E", "F", "G"]).feed(&server, 100)).unwrap();
+    declare.send(Listing::new(&["E", "F", "G"]).feed(&server, 100).into()).unwrap();
     assert_eq!(peer.hear().await.as_deref(), Some("+trade G"));
     let ((summary, entries), ()) = tokio::join!(running.stop(), serve(peer));
     assert_eq!((summary.figures.opened, summary.figures.reconnects), (1, 0));
@@ -209,11 +209,11 @@ async fn what_is_declared_before_the_venue_has_answered_is_what_it_is_asked() {
     let changes = declare.subscribe();
     let options = CaptureOptions {
         changes: Some(changes.clone()),
-        ..options(changes.borrow().clone(), &journal, Arc::new(clock.clone()))
+        ..options(Arc::clone(&changes.borrow().feed), &journal, Arc::new(clock.clone()))
     };
     let running = start(options, Arc::clone(&journal));
     listing.until_asked(&clock).await;
-    declare.send(Listing::new(&["B"]).feed(&server, 100)).unwrap();
+    declare.send(Listing::new(&["B"]).feed(&server, 100).into()).unwrap();
     let mut peer = server.accept().await;
     assert_eq!(peer.hear().await.as_deref(), Some("+trade B"));
     tokio::join!(running.stop(), serve(peer));

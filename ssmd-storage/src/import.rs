@@ -206,7 +206,11 @@ impl Log {
         let url = connection.map_or("play".to_owned(), |number| format!("play:{number}"));
         let opened = Connection { session, heard: note::Heard::default(), sha256: Sha256::new() };
         self.open.insert(connection, opened);
-        self.note(session, EntryKind::Open, &note::Open { url, wanted: Vec::new(), shard: None, twin: None });
+        self.note(
+            session,
+            EntryKind::Open,
+            &note::Open { url, wanted: Vec::new(), shard: None, twin: None, category: None },
+        );
     }
 
     fn close_all(&mut self) {

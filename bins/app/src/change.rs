@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use ssmd_core::FeedName;
-use ssmd_core::environment::{Environment, FeedSpec, SymbolDetail};
+use ssmd_core::environment::{Environment, FeedSpec};
 
 /// What becomes of a feed, or of a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub enum Action {
     Reopen,
     /// The venue is asked anew what is meant.
     Ask,
+    /// Its symbols are shared out anew: what moves to another connection is left when that one has it.
+    Share,
     /// A channel or a symbol is subscribed.
     Add,
     /// A channel or a symbol is left.
@@ -55,6 +57,7 @@ impl fmt::Display for Change {
             (Action::Stop, _) => write!(f, "- {feed}: the feed stops"),
             (Action::Reopen, _) => write!(f, "~ {feed}: {what} changes; its connections open anew"),
             (Action::Ask, _) => write!(f, "~ {feed}: {what} changes; the venue is asked anew what fits"),
+            (Action::Share, _) => write!(f, "~ {feed}: {what} changes; symbols move between connections"),
             (Action::Add, name) => write!(f, "+ {feed}: {what} {}", name.as_deref().unwrap_or_default()),
             (Action::Remove, name) => write!(f, "- {feed}: {what} {}", name.as_deref().unwrap_or_default()),
         }
@@ -130,8 +133,8 @@ impl Difference {
             twin_url,
             rest,
             channels,
-            symbols,
-            details,
+            symbols: _,
+            details: _,
             filters,
             sync,
             category,
@@ -142,18 +145,27 @@ impl Difference {
             allow_plaintext,
             keys,
         } = after;
-        let deep = |symbol: &String| {
-            let of = |details: &BTreeMap<String, SymbolDetail>| details.get(symbol).and_then(|of| of.depth);
-            before.symbols.contains(symbol) && of(&before.details) != of(details)
+        // How deep the book of each named symbol is; its first share's word counts.
+        let depths = |feed: &FeedSpec| {
+            let mut depths = BTreeMap::new();
+            for share in feed.shares() {
+                for symbol in share.symbols {
+                    let depth = share.details.get(symbol).and_then(|detail| detail.depth);
+                    depths.entry(symbol.clone()).or_insert(depth);
+                }
+            }
+            depths
         };
+        let (was, is) = (depths(before), depths(after));
+        let deep = is.iter().any(|(symbol, depth)| was.get(symbol).is_some_and(|was| was != depth));
+        let asks = |feed: &FeedSpec| feed.shares().iter().any(|share| share.sync);
         let reopens = [
             ("url", before.url != *url),
             ("twin_url", before.twin_url != *twin_url),
             ("rest", before.rest != *rest),
-            ("depth", before.depth != *depth || symbols.iter().any(deep)),
-            ("sync", before.sync != *sync),
+            ("depth", before.depth != *depth || deep),
+            ("sync", before.sync != *sync || asks(before) != asks(after)),
             ("category", before.category != *category),
-            ("shards", before.shards != *shards),
             ("redundancy", before.redundancy != *redundancy),
             ("dialer", before.dialer != *dialer),
             ("allow_plaintext", before.allow_plaintext != *allow_plaintext),
@@ -166,10 +178,13 @@ impl Difference {
         if before.filters != *filters {
             self.add(name, Action::Ask, "filters", None);
         }
+        if before.shards != *shards {
+            self.add(name, Action::Share, "shards", None);
+        }
         let texts = |channels: &[ssmd_core::Channel]| channels.iter().map(ToString::to_string).collect();
         self.parts(name, "channel", &texts(&before.channels), &texts(channels));
-        let set = |symbols: &[String]| symbols.iter().cloned().collect();
-        self.parts(name, "symbol", &set(&before.symbols), &set(symbols));
+        let set = |feed: &FeedSpec| feed.shares().iter().flat_map(|share| share.symbols).cloned().collect();
+        self.parts(name, "symbol", &set(before), &set(after));
     }
 
     fn parts(&mut self, feed: &FeedName, what: &str, before: &BTreeSet<String>, after: &BTreeSet<String>) {

@@ -14,7 +14,7 @@ use ssmd_core::{
 use ssmd_feeds::capture::{Capture, CaptureOptions, CaptureStatus};
 use ssmd_feeds::lag::ReceiveLag;
 use ssmd_feeds::live::{Live, LiveOptions, MakeMessages};
-use ssmd_feeds::{Dial, Dialer, OpenContext, RESYNCS_MAX, Resync, Subscriptions};
+use ssmd_feeds::{Declared, Dial, Dialer, OpenContext, RESYNCS_MAX, Resync, Subscriptions};
 use ssmd_transport::log::{self, Log};
 use ssmd_transport::memory::MemoryTransport;
 use ssmd_transport::project::{self, Projector};
@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use crate::backends;
 use crate::folder::Folder;
 use crate::shared::Shared;
-use crate::status::{FeedBook, FeedStatus};
+use crate::status::{FeedBook, FeedStatus, ShardStatus};
 
 /// How long captures may take to close their sessions and reach the disk.
 const CAPTURE_STOPS_WITHIN: Duration = Duration::from_secs(30);
@@ -59,7 +59,7 @@ pub(crate) type Shown = Arc<Mutex<Vec<Arc<Recorded>>>>;
 struct Recording {
     recorded: Arc<Recorded>,
     context: OpenContext,
-    declare: watch::Sender<Arc<dyn Feed>>,
+    declare: watch::Sender<Declared>,
     captures: Tasks,
     decoders: Tasks,
     relays: Tasks,
@@ -148,20 +148,20 @@ impl Connector {
     /// As for [`Connector::start`]; then the others go on.
     pub(crate) async fn add(&mut self, spec: &FeedSpec) -> Result<()> {
         let context = self.context(spec)?;
-        let feed = ssmd_feeds::open(spec, &context)?;
+        let declared = ssmd_feeds::declare(spec, &context)?;
         let twins = twins(spec, &context)?;
-        let (declare, changes) = watch::channel(Arc::clone(&feed));
+        let (declare, changes) = watch::channel(declared.clone());
         let options = log::Options::default();
         let directory = self.folder.log(&spec.name);
         let log = Log::open(&directory, &spec.name, options, Arc::clone(&self.clock)).await?;
         let journal: Arc<dyn Journal> = Arc::new(log.clone());
-        let capture = self.capture(spec, (&feed, twins), changes, &log, &context.subscriptions);
+        let capture = self.capture(spec, (&declared, twins), changes, &log, &context.subscriptions);
         let (resync, resyncs) = mpsc::channel(RESYNCS_MAX);
         let position = log.position();
         let transport = Arc::clone(&self.transport);
         let (projector, tellers) = self.tellers(spec);
         let live = Live::new(LiveOptions {
-            feed,
+            feed: declared.feed,
             journal,
             start: Start::After([(log.origin(), position.next - 1)].into()),
             live: (log.origin(), SessionId(position.next_session)),
@@ -215,8 +215,8 @@ impl Connector {
     fn capture(
         &self,
         spec: &FeedSpec,
-        (feed, twins): (&Arc<dyn Feed>, Vec<Arc<dyn Feed>>),
-        changes: watch::Receiver<Arc<dyn Feed>>,
+        (declared, twins): (&Declared, Vec<Arc<dyn Feed>>),
+        changes: watch::Receiver<Declared>,
         log: &Log,
         subscriptions: &Subscriptions,
     ) -> Capture {
@@ -228,9 +228,12 @@ impl Connector {
             shown: None,
         };
         let (clock, journal) = (Arc::clone(&self.clock), Arc::new(log.clone()));
-        let defaults = CaptureOptions::new(Arc::clone(feed), journal, log.origin(), clock);
+        let feed = Arc::clone(&declared.feed);
+        let defaults = CaptureOptions::new(feed, journal, log.origin(), clock);
+        let asks = spec.shares().iter().any(|share| share.sync);
         Capture::new(CaptureOptions {
             twins,
+            shares: declared.shares.clone(),
             changes: Some(changes),
             next: position.next,
             next_session: SessionId(position.next_session),
@@ -239,8 +242,8 @@ impl Connector {
             last_cause: if position.clean { GapCause::Planned } else { GapCause::Crash },
             metrics: self.metrics.clone(),
             subscriptions: subscriptions.clone(),
-            connects: Some(self.folder.connects(feed.name())),
-            universe_every: defaults.universe_every.filter(|_| spec.sync),
+            connects: Some(self.folder.connects(&spec.name)),
+            universe_every: defaults.universe_every.filter(|_| asks),
             ..defaults
         })
     }
@@ -286,10 +289,10 @@ impl Connector {
     /// # Errors
     /// What the feed says of its configuration.
     pub(crate) fn check(&self, spec: &FeedSpec) -> Result<()> {
-        ssmd_feeds::open(spec, &self.context(spec)?).map(drop)
+        ssmd_feeds::declare(spec, &self.context(spec)?).map(drop)
     }
 
-    /// Lets a feed want other symbols or channels, without touching its connections.
+    /// Lets a feed want other symbols or channels, or share them otherwise, without touching connections that stay.
     ///
     /// # Errors
     /// `NotFound` if it is not recorded; what the feed says of its configuration. Then it is as it was.
@@ -297,7 +300,7 @@ impl Connector {
         let recording = self.recordings.iter().find(|recording| recording.recorded.name == spec.name);
         let recording = recording
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "change feed").with("feed", &spec.name))?;
-        recording.declare.send_replace(ssmd_feeds::open(spec, &recording.context)?);
+        recording.declare.send_replace(ssmd_feeds::declare(spec, &recording.context)?);
         Ok(())
     }
 
@@ -458,6 +461,7 @@ impl Recorded {
         FeedStatus {
             feed: self.name.to_string(),
             sessions: figures.sessions,
+            shards: self.capture.shares().into_iter().map(ShardStatus::from).collect(),
             reconnects: figures.reconnects,
             frames: figures.frames,
             bytes: figures.bytes,
@@ -486,6 +490,8 @@ impl Recorded {
 
 /// The same feed for each further session that hears the same.
 fn twins(spec: &FeedSpec, context: &OpenContext) -> Result<Vec<Arc<dyn Feed>>> {
+    let Some(share) = spec.shares().first().map(|share| share.alone(spec)) else { return Ok(Vec::new()) };
+    let spec = &share;
     let other = FeedSpec { url: spec.twin_url.clone().or_else(|| spec.url.clone()), ..spec.clone() };
     let of = |number| ssmd_feeds::open(if number % 2 == 1 { &other } else { spec }, context);
     (1..spec.redundancy).map(of).collect()
@@ -541,8 +547,8 @@ fn messages(
     transport: Arc<MemoryTransport>,
     projector: Option<Projector>,
 ) -> MakeMessages {
-    let (environment, feed, category) = (environment.clone(), spec.name.clone(), spec.category.clone());
-    Arc::new(move |record: &Record, out| {
+    let (environment, feed, usual) = (environment.clone(), spec.name.clone(), spec.category.clone());
+    Arc::new(move |record: &Record, category, out| {
         if let Some(projector) = &projector {
             projector.take(record);
         }
@@ -552,7 +558,7 @@ fn messages(
         let symbol = record.header.symbol.as_ref().map_or_else(|| "_".to_owned(), Symbol::token);
         let tail = ["record", record.body.record_type().word(), symbol.as_str()];
         let head = [environment.as_str(), feed.as_str()];
-        match Subject::new(head.into_iter().chain(category.as_deref()).chain(tail)) {
+        match Subject::new(head.into_iter().chain(category.or(usual.as_deref())).chain(tail)) {
             Ok(subject) => {
                 let mut payload = Vec::with_capacity(256);
                 ssmd_core::codec::json::encode(record, &feed, &mut payload);

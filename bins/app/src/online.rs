@@ -14,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use ssmd_core::environment::{
-    Code, Environment, FeedSpec, Finding, Place, Secret, SecretSpec, StoreSpec, SymbolFilters, nearest,
+    Code, Environment, FeedSpec, Finding, Place, Secret, SecretSpec, ShardsSpec, StoreSpec, SymbolFilters,
+    nearest,
 };
 use ssmd_core::{
     BoxFuture, Clock, Error, ErrorKind, Metrics, ObjectPath, PutMode, Result, SessionId, Store, SystemClock,
@@ -115,13 +116,32 @@ async fn keys(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Answer {
 }
 
 async fn let_in(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Result<()> {
-    let feed = ssmd_feeds::open(spec, &context(spec, &clock)?)?;
+    let feed = ssmd_feeds::declare(spec, &context(spec, &clock)?)?.feed;
     let (_wants, nothing) = watch::channel(Arc::new(Wanted::default()));
     feed.session().open(SessionId(1), nothing, clock).await.map(drop)
 }
 
 async fn listed(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Result<Answer> {
-    let context = context(spec, &clock)?;
+    let (mut listed, mut found, mut findings) = (0, 0, Vec::new());
+    for (at, share) in spec.shares().iter().enumerate() {
+        let (names, meant, missing) = listed_of_share(&share.alone(spec), at, spec, &clock).await?;
+        listed = names.max(listed);
+        found += meant;
+        findings.extend(missing);
+    }
+    let line = format!("feed {}: the venue lists {listed} symbols, {found} of them are wanted", spec.name);
+    Ok((if findings.is_empty() { vec![line] } else { Vec::new() }, findings))
+}
+
+/// How many symbols the venue lists of those that it was asked for, how many of them one share of `whole` wants, and
+/// what it wants that is not among them.
+async fn listed_of_share(
+    spec: &FeedSpec,
+    share: usize,
+    whole: &FeedSpec,
+    clock: &Arc<dyn Clock>,
+) -> Result<(usize, usize, Vec<Finding>)> {
+    let context = context(spec, clock)?;
     let listing = (ssmd_feeds::venue(&spec.name)?.listing)(spec, &context)?().await?;
     let names: BTreeSet<_> = listing.listed.iter().map(|listed| listed.symbol.as_str()).collect();
     let (mut found, mut findings) = (0, Vec::new());
@@ -140,15 +160,13 @@ async fn listed(spec: &FeedSpec, clock: Arc<dyn Clock>) -> Result<Answer> {
                     true => format!("feed `{}` lists nothing that fits `{text}` and the filters", spec.name),
                     false => format!("symbol `{text}` is not available on feed `{}`", spec.name),
                 },
-                places: symbol_places(spec, at),
+                places: symbol_places(whole, share, at),
                 expected: Some(format!("one of the {} symbols that the venue lists", names.len())),
                 nearest: nearest(text, names.iter().copied()).map(str::to_owned),
             });
         }
     }
-    let line =
-        format!("feed {}: the venue lists {} symbols, {found} of them are wanted", spec.name, names.len());
-    Ok((if findings.is_empty() { vec![line] } else { Vec::new() }, findings))
+    Ok((names.len(), found, findings))
 }
 
 /// Whether a name that is no listed symbol is the venue's name for some, as a market's is for its tokens: then the
@@ -167,8 +185,14 @@ async fn stands_for_another(spec: &FeedSpec, text: &str, context: &OpenContext) 
 }
 
 /// Where an item of a feed's symbols may stand, in the forms that documents have.
-fn symbol_places(spec: &FeedSpec, at: usize) -> Vec<Place> {
-    let feed = Place::of(&["spec", "feeds", spec.name.as_str(), "symbols"]);
+fn symbol_places(spec: &FeedSpec, share: usize, at: usize) -> Vec<Place> {
+    let feed = Place::of(&["spec", "feeds", spec.name.as_str()]);
+    let feed = match &spec.shards {
+        Some(ShardsSpec::Listed(listed)) if share < listed.len() => {
+            feed.key("shards").item(share).key("symbols")
+        }
+        _ => feed.key("symbols"),
+    };
     let alone = Place::of(&["spec", "symbols"]);
     [feed, alone]
         .into_iter()

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ssmd_core::environment::Environment;
+use ssmd_core::environment::{Environment, Share};
 use ssmd_core::{Clock, Error, ErrorKind, Result, Symbol, Tasks};
 use ssmd_feeds::sim::{self, FaultScript, Sim, SimOptions, Source};
 
@@ -42,11 +42,13 @@ pub(crate) async fn start(
             .hint("record one feed, or run `ssmd sim --faults --ledger` for each"));
     }
     for feed in environment.feeds.iter_mut().filter(|feed| feed.enabled) {
-        let patterns = feed.symbols.iter().any(|symbol| symbol.contains('*'));
-        let symbols = if patterns {
+        let shares = feed.shares();
+        let named: Vec<_> = shares.iter().flat_map(|share| share.symbols).collect();
+        let open = |share: &Share<'_>| share.symbols.is_empty() && !share.filters.is_empty();
+        let symbols = if named.iter().any(|symbol| symbol.contains('*')) || shares.iter().any(open) {
             sim::symbols(feed.name.as_str(), SYMBOLS)?
         } else {
-            feed.symbols.iter().map(|symbol| Symbol::new(symbol)).collect::<Result<_>>()?
+            named.into_iter().map(|symbol| Symbol::new(symbol)).collect::<Result<_>>()?
         };
         let options = SimOptions {
             venue: feed.name.to_string(),

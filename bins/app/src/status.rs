@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use ssmd_core::{BookAudit, FeedName, Result, Timestamp};
+use ssmd_feeds::capture::ShareFigures;
 use ssmd_transport::log;
 
 use crate::folder::Folder;
@@ -55,6 +56,10 @@ pub struct FeedStatus {
     pub feed: String,
     /// Connections that are open now.
     pub sessions: u64,
+    /// The shares that its symbols are split into, in the order of the document; one where none are declared, and
+    /// none before the venue has said what there is.
+    #[serde(default)]
+    pub shards: Vec<ShardStatus>,
     /// Connections opened after the first.
     pub reconnects: u64,
     /// Frames received since the start.
@@ -116,6 +121,26 @@ pub struct FeedStatus {
     pub commits: u64,
 }
 
+/// One share of a feed's symbols.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardStatus {
+    /// The part of its subjects behind the feed's name; null without one.
+    pub category: Option<String>,
+    /// Its connections that are open now.
+    pub sessions: u64,
+    /// Those that should be: one for each that hears the same, more where the venue's limits ask for them.
+    pub sessions_wanted: u64,
+    /// Its symbols.
+    pub symbols: u64,
+}
+
+impl From<ShareFigures> for ShardStatus {
+    fn from(figures: ShareFigures) -> Self {
+        let ShareFigures { category, sessions, sessions_wanted, symbols } = figures;
+        Self { category, sessions, sessions_wanted, symbols }
+    }
+}
+
 /// One book of a feed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeedBook {
@@ -162,6 +187,10 @@ impl FeedStatus {
         };
         if role != "archiver" {
             problem(self.sessions == 0, "no connection".to_owned());
+            for (at, shard) in self.shards.iter().enumerate().filter(|_| self.sessions > 0) {
+                let none = shard.sessions == 0 && shard.sessions_wanted > 0;
+                problem(none, format!("no connection of share {}", at + 1));
+            }
             problem(self.subscriptions_wanted.is_none(), "the venue has not said what there is".to_owned());
             let refused = self.refused.len() as u64;
             let missing = self.subscriptions_missing.saturating_sub(refused);
@@ -197,6 +226,7 @@ impl FeedStatus {
                 bytes(self.log_bytes),
             ));
             lines.push(self.quality());
+            lines.extend(self.shares());
         }
         if role != "connector" {
             let (archived, durable) = (grouped(self.archived), grouped(self.durable));
@@ -208,6 +238,22 @@ impl FeedStatus {
             lines.push(line);
         }
         lines
+    }
+
+    /// How each share is doing, where there are several.
+    fn shares(&self) -> Vec<String> {
+        let line = |(at, shard): (usize, &ShardStatus)| {
+            let ShardStatus { category, sessions, sessions_wanted, symbols } = shard;
+            let name = category.as_ref().map_or_else(String::new, |category| format!(" ({category})"));
+            let symbols = plural(*symbols, "symbol");
+            let connections = match sessions_wanted {
+                0 => String::new(),
+                wanted => format!(", {sessions} of {}", plural(*wanted, "connection")),
+            };
+            format!("share {}{name}: {symbols}{connections}", at + 1)
+        };
+        let several = self.shards.len() > 1;
+        self.shards.iter().enumerate().filter(|_| several).map(line).collect()
     }
 
     fn quality(&self) -> String {

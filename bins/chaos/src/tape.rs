@@ -46,7 +46,13 @@ impl Tape {
             sha256: Sha256::new(),
             random: StdRng::seed_from_u64(seed),
         };
-        let open = note::Open { shard: None, twin: None, url: "ws://127.0.0.1".to_owned(), wanted: vec![] };
+        let open = note::Open {
+            shard: None,
+            twin: None,
+            category: None,
+            url: "ws://127.0.0.1".to_owned(),
+            wanted: vec![],
+        };
         let open = tape.entry(EntryKind::Open, tape.session, 0, note::encode(&open));
         tape.append(vec![open]).await?;
         Ok(tape)

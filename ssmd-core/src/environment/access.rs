@@ -195,9 +195,12 @@ struct Names<'f> {
 impl<'f> Universe<'f> {
     fn new(feeds: &'f [FeedSpec]) -> Self {
         let names = |feed: &'f FeedSpec| {
-            let internal = feed.details.values().filter_map(|detail| detail.internal.as_deref());
+            let shares = feed.shares();
+            let details = shares.iter().flat_map(|share| share.details.values());
+            let internal = details.filter_map(|detail| detail.internal.as_deref());
+            let symbols = shares.iter().flat_map(|share| share.symbols);
             let (patterns, names): (Vec<_>, Vec<_>) =
-                feed.symbols.iter().map(String::as_str).partition(|name| name.contains('*'));
+                symbols.map(String::as_str).partition(|name| name.contains('*'));
             let patterns: Vec<_> = patterns.into_iter().map(squeezed).collect();
             let open = patterns.iter().any(|pattern| pattern == EVERYTHING);
             Names { feed, names: names.into_iter().chain(internal).collect(), patterns, open }

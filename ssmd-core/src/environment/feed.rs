@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::codes::Code;
-use super::fields::{FEED, KEYS, SHARD};
+use super::fields::{self, FEED, KEYS, SHARD};
 use super::node::{Key, Node, Value};
 use super::problem::{Draft, Log, Span};
 use super::secret::{self, Known};
@@ -42,7 +42,10 @@ pub(super) fn read(
     let twin_url = address("twin_url", "ws");
     let SymbolsSpec { names, details, sync, filters } = match section.get("symbols") {
         Some((key, node)) => symbols::read(node, key.span, &section.path("symbols"), feed, log),
-        None => SymbolsSpec::default(),
+        None => {
+            none_named(&section, log);
+            SymbolsSpec { sync: true, ..SymbolsSpec::default() }
+        }
     };
     let redundancy = section.whole("redundancy", log).unwrap_or(1);
     section.require("twin_url", "redundancy", log);
@@ -127,24 +130,47 @@ fn shards(section: &Section<'_, '_>, feed: Option<&FeedWords>, log: &mut Log<'_>
         let count = section::whole(node, &section.shown("shards"), (1, SHARDS_MAX), log)?;
         return u32::try_from(count).ok().map(ShardsSpec::Count);
     }
-    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut seen: HashMap<&str, usize> = HashMap::new();
     let items = section::list(node, &section.shown("shards"), log)?;
+    if items.is_empty() || items.len() as u64 > SHARDS_MAX {
+        let message = format!("{} has {} items", section.shown("shards"), items.len());
+        let expected = format!("1 to {SHARDS_MAX} shares, or a number");
+        log.add(Draft::new(Code::Range, node.span, message).expected(expected));
+        return None;
+    }
     let mut shards = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
         let path = format!("{}[{at}]", section.path("shards"));
         let Some(share) = Section::open(item, SHARD, &path, item.span, log) else { continue };
         let Some((key, node)) = share.get("symbols") else { continue };
         let symbols = symbols::read(node, key.span, &share.path("symbols"), feed, log);
-        for name in symbols.names.iter().filter(|_| symbols.filters.is_empty()) {
-            if let Some(first) = seen.insert(name.clone(), item.span.start) {
+        for (name, span) in symbols::written(node) {
+            // What two patterns with filters have in common is not known here: the first share has it.
+            if name.contains('*') && !symbols.filters.is_empty() {
+                continue;
+            }
+            if let Some(first) = seen.insert(name, span.start) {
                 let message =
                     format!("symbol {} is in two shares, first on line {}", quote(name), log.line(first));
-                log.add(Draft::new(Code::DuplicateSymbol, key.span, message).expected("each symbol once"));
+                log.add(Draft::new(Code::DuplicateSymbol, span, message).expected("each symbol once"));
             }
         }
         shards.push(ShardSpec { category: share.name("category", log), symbols });
     }
     Some(ShardsSpec::Listed(shards))
+}
+
+/// Only a feed whose shares all say what they want says nothing itself.
+fn none_named(section: &Section<'_, '_>, log: &mut Log<'_>) {
+    let listed = section.value("shards").is_some_and(|node| matches!(node.value, Value::List(_)));
+    if listed || section.nearly("symbols") {
+        return;
+    }
+    if let Some(field) = fields::find(FEED, "symbols") {
+        let message = format!("`symbols` is missing in `{}`", section.path("").trim_end_matches('.'));
+        let expected = format!("`symbols: {}`", field.example);
+        log.add(Draft::new(Code::MissingKey, section.span(), message).expected(expected));
+    }
 }
 
 fn channels(node: &Node<'_>, feed: &FeedWords, path: &str, log: &mut Log<'_>) -> Vec<Channel> {

@@ -158,9 +158,9 @@ pub const FIELDS: &[Field] = &[
         "[trade, \"book:25\", \"ticker:bbo\"]",
         "What to subscribe to: the venue's names, each with the venue's option behind a colon where it takes one. `[\"*\"]` means every channel, each with its default option. Without it: the venue's start, for Kraken `ticker`, `trade` and `book`.",
     ),
-    field(FEED, "symbols", SYMBOL_CHOICE).says(
+    field(FEED, "symbols", SYMBOL_CHOICE).or("none; only beside a list of `shards`").says(
         "[\"BTC/USD\", \"ETH/*\"]",
-        "The venue's own names, or patterns in which `*` stands for anything; with a pattern the venue is asked what there is. An item may be a map that says more about one symbol, and a map instead of the list says what of the venue's universe is wanted.",
+        "The venue's own names, or patterns in which `*` stands for anything; with a pattern the venue is asked what there is. An item may be a map that says more about one symbol, and a map instead of the list says what of the venue's universe is wanted. Beside a list of `shards`: what of it no share takes is one more share, the last.",
     ),
     field(FEED, "url", Type::Address(&["wss", "ws"])).or("the venue's own").says(
         "wss://ws.kraken.com/v2",
@@ -180,10 +180,9 @@ pub const FIELDS: &[Field] = &[
     ),
     field(FEED, "shards", Type::AnyOf(&[Type::Whole(1, SHARDS_MAX), Type::ListOf(&Type::Section(SHARD))]))
         .or("as many as the venue's limits ask for")
-        .later()
         .says(
             "4",
-            "How many sessions share the symbols; or a list that says which share has which symbols and category.",
+            "How many shares the symbols are split into, evenly, each with a session of its own, or more where the venue's limits ask for them; or a list that says which share has which symbols and category. A symbol that several of them mean is the first one's.",
         ),
     field(FEED, "redundancy", Type::Whole(1, 4)).or("`1`").says(
         "2",

@@ -26,6 +26,7 @@ mod schedule;
 mod schema;
 mod secret;
 mod section;
+mod shares;
 mod source;
 mod sources;
 mod spec;
@@ -51,6 +52,7 @@ pub use place::{Finding, Place};
 pub use problem::{PROBLEMS_MAX, Problem, Problems, Span};
 pub use schema::{Field, Type};
 pub use secret::{Secret, SecretText};
+pub use shares::Share;
 pub use source::DOCUMENT_BYTES_MAX;
 pub use spec::{
     AlertsSpec, BucketSpec, CacheSpec, ClientKind, ClientSpec, DialerSpec, EntitlementSpec, GatewaySpec,

@@ -37,6 +37,18 @@ pub(super) fn read(
     symbols
 }
 
+/// The names and patterns that stand there, and where.
+pub(super) fn written<'n>(node: &'n Node<'_>) -> Vec<(&'n str, Span)> {
+    let entry = |node: &'n Node<'_>, wanted: &str| match &node.value {
+        Value::Map(entries) => entries.iter().find(|(key, _)| key.text == wanted).map(|(_, node)| node),
+        _ => None,
+    };
+    let list = entry(node, "names").unwrap_or(node);
+    let Value::List(items) = &list.value else { return Vec::new() };
+    let name = |item: &'n Node<'_>| entry(item, "name").unwrap_or(item);
+    items.iter().map(name).filter_map(|item| Some((item.text()?, item.span))).collect()
+}
+
 fn filters(section: &Section<'_, '_>, log: &mut Log<'_>) -> SymbolFilters {
     let mut filters = SymbolFilters::default();
     let mut seen: HashMap<(&str, Option<String>), usize> = HashMap::new();

@@ -74,6 +74,9 @@ impl Item {
 struct Told {
     keys: HashSet<u64>,
     order: VecDeque<(u64, Duration)>,
+    /// When something was told first, and how much since then.
+    begun: Option<Duration>,
+    count: usize,
 }
 
 impl Told {
@@ -84,9 +87,21 @@ impl Told {
             self.order.pop_front();
             self.keys.remove(&first);
         }
+        self.begun.get_or_insert(now);
         if self.keys.insert(key) {
+            self.count += 1;
             self.order.push_back((key, now));
         }
+    }
+
+    /// Whether all is remembered that was told since it began: then what is not remembered was never told.
+    fn is_complete(&self, now: Duration) -> bool {
+        self.count < HELD_MAX && self.begun.is_none_or(|begun| now < begun + REMEMBERED_FOR)
+    }
+
+    /// What is told from here on does not follow what was told before.
+    fn restart(&mut self) {
+        (self.begun, self.count) = (None, 0);
     }
 }
 
@@ -211,7 +226,7 @@ impl Keyed {
         let item = Item { key: line.dating.key(&record), at: now.now, record };
         if item.key.is_some_and(|key| self.told.keys.contains(&key)) {
             // What waits here was said before this, and the leader has missed it.
-            let missed = line.whole && !self.is_book;
+            let missed = (line.whole || self.told.is_complete(now.now)) && !self.is_book;
             let late = std::mem::take(&mut line.ahead);
             line.whole = true;
             late.into_iter().filter(|_| missed).for_each(|item| self.tell(item, out));
@@ -242,6 +257,7 @@ impl Keyed {
     pub(super) fn restart(&mut self) {
         (self.leader, self.lost, self.left, self.last) = (None, None, None, None);
         self.told_time = None;
+        self.told.restart();
         self.lines.clear();
         self.book.clear();
     }
@@ -359,7 +375,7 @@ impl Keyed {
         if let Some(key) = key {
             for line in 0..self.lines.len() {
                 if Some(self.lines[line].session) != self.leader {
-                    self.pass(line, key, out);
+                    self.pass(line, (key, at), out);
                 }
             }
             self.told.add(key, at);
@@ -383,12 +399,12 @@ impl Keyed {
         out.push(Output::Record(record));
     }
 
-    /// Something is told. If a connection has it ahead, that is whole from there on, and what it has said before that
-    /// was missed by the leader.
-    fn pass(&mut self, line: usize, key: u64, out: &mut Vec<Output>) {
+    /// Something is told, now. If a connection has it ahead, that is whole from there on, and what it has said before
+    /// that was missed by the leader.
+    fn pass(&mut self, line: usize, (key, now): (u64, Duration), out: &mut Vec<Output>) {
         let line = &mut self.lines[line];
         let Some(at) = line.ahead.iter().position(|item| item.key == Some(key)) else { return };
-        let missed = line.whole && !self.is_book;
+        let missed = (line.whole || self.told.is_complete(now)) && !self.is_book;
         line.whole = true;
         for item in line.ahead.drain(..=at).take(if missed { at } else { 0 }) {
             self.told.add(item.key.unwrap_or_default(), item.at);

@@ -108,7 +108,7 @@ impl Numbered {
         while let Some((first, held)) = self.held.first_key_value() {
             let first = *first;
             let Some((last, from)) = self.last.clone().filter(|_| !self.broken) else {
-                if !self.begin(symbol, out) {
+                if !self.begin(symbol, now, out) {
                     return;
                 }
                 continue;
@@ -121,7 +121,7 @@ impl Numbered {
                     return;
                 }
                 self.tell(first, out);
-            } else if self.may_be_filled(last, now) {
+            } else if self.may_be_filled(Some(last), now) {
                 return;
             } else if self.trades.is_none() {
                 self.broken = true;
@@ -135,8 +135,12 @@ impl Numbered {
         }
     }
 
-    /// Begins with the first trade, or with a snapshot of the book; false if there is none.
-    fn begin(&mut self, symbol: &Symbol, out: &mut Vec<Output>) -> bool {
+    /// Begins with the first trade, or with a snapshot of the book; false if there is none, or if a connection may
+    /// still bring an earlier trade: one that has said nothing yet may have heard what this one has not.
+    fn begin(&mut self, symbol: &Symbol, now: Moment<'_>, out: &mut Vec<Output>) -> bool {
+        if self.trades.is_some() && self.may_be_filled(None, now) {
+            return false;
+        }
         let fits = |held: &Held| self.trades.is_some() || held.is_snapshot();
         let Some(number) = self.held.iter().find(|(_, held)| fits(held)).map(|(number, _)| *number) else {
             while self.held.len() > HELD_MAX {
@@ -185,11 +189,13 @@ impl Numbered {
         self.reached.iter().find(|(of, _)| *of == session).map(|(_, reached)| *reached)
     }
 
-    /// Whether a connection may still bring what comes after `last`.
-    fn may_be_filled(&self, last: u64, now: Moment<'_>) -> bool {
-        let behind = |session| self.reached(session).is_none_or(|reached| reached <= last);
+    /// Whether a connection may still bring what comes after `last`, or before all that is held.
+    fn may_be_filled(&self, last: Option<u64>, now: Moment<'_>) -> bool {
+        let is_last = |reached| last.is_some_and(|last| reached <= last);
+        let behind = |session| self.reached(session).is_none_or(is_last);
         let oldest = self.held.values().map(|held| held.at).min();
-        !self.told
+        // A book whose hole was told goes on with a snapshot, whoever has one.
+        !(self.told && self.trades.is_none())
             && self.held.len() < HELD_MAX
             && oldest.is_some_and(|at| now.now < at + HOLD_MAX)
             && now.open.iter().any(|member| behind(member.session))

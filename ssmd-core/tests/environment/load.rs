@@ -153,7 +153,7 @@ fn the_given_document_of_kalshi_loads_word_for_word() {
 
 #[test]
 fn what_is_not_built_yet_is_read_and_does_not_start() {
-    let text = feed("kraken: { symbols: [BTC/USD], redundancy: 2, shards: 2 }");
+    let text = feed("kraken: { symbols: [BTC/USD], redundancy: 2 } }, alerts: { silent: 60s");
     let checked = Environment::check(text.as_bytes(), "env.yaml", &WORDS).unwrap();
     assert_eq!(checked.environment.feeds[0].redundancy, 2);
     let problems = checked.to_start().unwrap_err();

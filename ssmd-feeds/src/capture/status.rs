@@ -1,5 +1,7 @@
 //! What a capture is doing now, cheap to write at full speed and cheap to read.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use ssmd_core::{Frame, FrameKind, SessionId, Timestamp, Wanted};
 use tokio::sync::watch;
 
+use crate::shares::Shares;
 use crate::venue::Missing;
 use crate::ws::Subscriptions;
 
@@ -30,10 +33,21 @@ pub struct CaptureStatus {
     last_frame: AtomicU64,
     last_activity: AtomicU64,
     subscriptions: Subscriptions,
-    /// Whether each shard has a session now, and what it shall carry.
-    shards: Mutex<Vec<(Link, watch::Receiver<Arc<Wanted>>)>>,
+    shards: Mutex<Vec<Shard>>,
+    /// The category of each share that is declared.
+    categories: Mutex<Vec<Option<String>>>,
     /// Topics that no connection has room for.
     unplaced: Mutex<Vec<String>>,
+}
+
+/// A session, or one of several that hear the same.
+#[derive(Debug)]
+struct Shard {
+    link: Link,
+    /// What it shall carry now.
+    wanted: watch::Receiver<Arc<Wanted>>,
+    /// For which of the declared shares; `None` once it is not needed any more.
+    share: Option<usize>,
 }
 
 /// Whether a shard has a session.
@@ -41,10 +55,23 @@ pub struct CaptureStatus {
 pub(crate) enum Link {
     /// It should have one.
     Down,
-    /// It has one, which says itself what it misses.
-    Open,
+    /// It has this one, which says itself what it misses.
+    Open(SessionId),
     /// It needs none any more.
     Ended,
+}
+
+/// One share of a capture at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShareFigures {
+    /// A part of its subjects.
+    pub category: Option<String>,
+    /// Its connections that are open.
+    pub sessions: u64,
+    /// Those that should be.
+    pub sessions_wanted: u64,
+    /// Symbols that they carry.
+    pub symbols: u64,
 }
 
 /// The figures of one capture at one moment.
@@ -97,23 +124,75 @@ impl CaptureStatus {
             last_activity: AtomicU64::new(0),
             subscriptions,
             shards: Mutex::default(),
+            categories: Mutex::default(),
             unplaced: Mutex::default(),
         }
     }
 
-    /// A shard has come that shall carry what is `wanted`; they come in order.
-    pub(crate) fn add_shard(&self, wanted: watch::Receiver<Arc<Wanted>>) {
-        self.shards().push((Link::Down, wanted));
+    /// A shard has come that shall carry what is `wanted` of a share. They come in the order of their numbers, or
+    /// take that of one that has ended.
+    pub(crate) fn add_shard(&self, number: usize, share: usize, wanted: watch::Receiver<Arc<Wanted>>) {
+        let shard = Shard { link: Link::Down, wanted, share: Some(share) };
+        let mut shards = self.shards();
+        match shards.get_mut(number) {
+            Some(place) => *place = shard,
+            None => shards.push(shard),
+        }
     }
 
     /// What has become of a shard's session.
     pub(crate) fn set_link(&self, shard: usize, link: Link) {
         if let Some(known) = self.shards().get_mut(shard) {
-            known.0 = link;
+            known.link = link;
         }
     }
 
-    fn shards(&self) -> MutexGuard<'_, Vec<(Link, watch::Receiver<Arc<Wanted>>)>> {
+    /// These shards are for that share from now on, or for none.
+    pub(crate) fn set_share(&self, numbers: Range<usize>, share: Option<usize>) {
+        let mut shards = self.shards();
+        shards.iter_mut().take(numbers.end).skip(numbers.start).for_each(|shard| shard.share = share);
+    }
+
+    /// Whether none of these shards needs a session any more.
+    pub(crate) fn has_ended(&self, numbers: Range<usize>) -> bool {
+        let shards = self.shards();
+        shards.iter().take(numbers.end).skip(numbers.start).all(|shard| shard.link == Link::Ended)
+    }
+
+    /// The session that a shard has now.
+    pub(crate) fn session(&self, number: usize) -> Option<SessionId> {
+        match self.shards().get(number)?.link {
+            Link::Open(session) => Some(session),
+            Link::Down | Link::Ended => None,
+        }
+    }
+
+    /// What is declared.
+    pub(crate) fn set_categories(&self, shares: &Shares) {
+        let categories = shares.categories().into_iter().map(|category| category.map(str::to_owned));
+        *self.categories.lock().unwrap_or_else(PoisonError::into_inner) = categories.collect();
+    }
+
+    /// How each declared share is doing, in their order; nothing before the venue has said what there is.
+    pub fn shares(&self) -> Vec<ShareFigures> {
+        let categories = self.categories.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let shards = self.shards();
+        let figures = |(share, category): (usize, Option<String>)| {
+            let its = || shards.iter().filter(move |shard| shard.share == Some(share));
+            let wanted: Vec<_> = its().map(|shard| Arc::clone(&shard.wanted.borrow())).collect();
+            let topics = wanted.iter().flat_map(|wanted| &wanted.0);
+            let symbols: BTreeSet<_> = topics.filter_map(|topic| topic.symbol.as_ref()).collect();
+            ShareFigures {
+                category,
+                sessions: its().filter(|shard| matches!(shard.link, Link::Open(_))).count() as u64,
+                sessions_wanted: its().filter(|shard| shard.link != Link::Ended).count() as u64,
+                symbols: symbols.len() as u64,
+            }
+        };
+        if shards.is_empty() { Vec::new() } else { categories.into_iter().enumerate().map(figures).collect() }
+    }
+
+    fn shards(&self) -> MutexGuard<'_, Vec<Shard>> {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -148,7 +227,7 @@ impl CaptureStatus {
     /// How many topics are wanted; `None` while the venue has not said yet what that means which is declared now.
     pub fn wanted(&self) -> Option<usize> {
         let shards = self.shards();
-        let wanted = shards.iter().map(|(_, wanted)| wanted.borrow().0.len()).sum();
+        let wanted = shards.iter().map(|shard| shard.wanted.borrow().0.len()).sum();
         (!shards.is_empty() && !self.asking.load(Ordering::Relaxed)).then_some(wanted)
     }
 
@@ -157,8 +236,8 @@ impl CaptureStatus {
     pub fn missing(&self) -> Missing {
         let mut missing = self.subscriptions.missing();
         let shards = self.shards();
-        let down = shards.iter().filter(|(link, _)| *link == Link::Down);
-        missing.topics += down.map(|(_, wanted)| wanted.borrow().0.len()).sum::<usize>();
+        let down = shards.iter().filter(|shard| shard.link == Link::Down);
+        missing.topics += down.map(|shard| shard.wanted.borrow().0.len()).sum::<usize>();
         let unplaced = self.unplaced.lock().unwrap_or_else(PoisonError::into_inner);
         missing.topics += unplaced.len();
         let words = || "every connection that the venue allows is full".to_owned();

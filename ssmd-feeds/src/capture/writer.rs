@@ -164,7 +164,7 @@ impl Writer {
 
     async fn take(&mut self, event: Told) -> Result<()> {
         match event {
-            Told::Opened { shard, twin, session, url, wanted, tell } => {
+            Told::Opened { shard, twin, category, session, url, wanted, tell } => {
                 let open = Open {
                     shard,
                     last: None,
@@ -179,13 +179,14 @@ impl Writer {
                 self.sessions.insert(session, open);
                 self.counters.sessions.set(self.sessions.len() as f64);
                 let shard = Some(twin.map_or(shard, |twin| shard / twin.of));
-                let open = note::Open { url, wanted, shard, twin };
+                let open = note::Open { url, wanted, shard, twin, category };
                 self.note(EntryKind::Open, session, note::encode(&open), true);
             }
             Told::Frames(frames) => self.frames(frames).await?,
             Told::Closed { session, cause, detail, covered_by } => {
                 self.closed(session, cause, detail, covered_by);
             }
+            Told::Retired { shard, heir } => self.retired(shard, heir),
         }
         if self.batch.bytes >= BATCH_BYTES { self.append().await } else { Ok(()) }
     }
@@ -274,6 +275,22 @@ impl Writer {
         let cause = cause.word().to_owned();
         let close = note::Close { cause, detail, covered_by, heard: open.heard, sha256 };
         self.note(EntryKind::Close, session, note::encode(&close), true);
+    }
+
+    /// What a shard did not hear at its end is missing until another session had it.
+    fn retired(&mut self, shard: usize, heir: SessionId) {
+        let Some(shard) = self.shards.get_mut(shard) else { return };
+        shard.last = None;
+        let holes = std::mem::take(&mut shard.holes);
+        let to = self.sessions.get(&heir).and_then(|open| open.last.clone());
+        for Hole { cause, detail, from } in holes {
+            let (from, to) = (Some(from), to.clone());
+            self.gap(
+                heir,
+                &Gap { cause, channel: None, symbol: None, from, to, missing: None, detail },
+                true,
+            );
+        }
     }
 
     fn tick(&mut self) {

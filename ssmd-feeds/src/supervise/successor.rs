@@ -175,7 +175,7 @@ impl Supervisor {
         let (id, opening) = match successor {
             Successor::Later(_) => return Some(None),
             Successor::Open { line, .. } => {
-                self.status.set_link(self.shard, Link::Open);
+                self.status.set_link(self.shard, Link::Open(line.id));
                 return Some(Some(line));
             }
             Successor::Opening(id, opening) => (id, opening),

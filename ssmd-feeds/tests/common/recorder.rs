@@ -7,6 +7,7 @@ use ssmd_core::{
     Clock, Entry, EntryKind, Evidence, Feed, Gap, GapCause, ManualClock, Metrics, Origin, SessionId,
     SystemClock,
 };
+use ssmd_feeds::shares::Shares;
 use ssmd_feeds::ws::{Liveness, Subscriptions};
 use ssmd_feeds::{Capture, CaptureOptions, CaptureStatus, CaptureSummary, Resync};
 use tokio::sync::mpsc;
@@ -32,6 +33,7 @@ pub fn options(feed: Arc<dyn Feed>, journal: &Arc<ToyJournal>, clock: Arc<dyn Cl
     CaptureOptions {
         feed,
         twins: Vec::new(),
+        shares: Shares::default(),
         changes: None,
         journal: journal.clone(),
         origin: ORIGIN,

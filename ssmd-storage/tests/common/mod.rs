@@ -54,7 +54,7 @@ impl Recording {
         (self.heard, self.sha256) = (note::Heard::default(), Sha256::new());
         self.note(
             EntryKind::Open,
-            &note::Open { url: "test:".to_owned(), wanted: vec![], shard: None, twin: None },
+            &note::Open { url: "test:".to_owned(), wanted: vec![], shard: None, twin: None, category: None },
         );
     }
 

@@ -133,7 +133,13 @@ impl Capture {
         if !self.is_open {
             self.is_open = true;
             (self.heard, self.sha256) = (note::Heard::default(), Sha256::new());
-            let open = note::Open { shard: None, twin: None, url: "test:".to_owned(), wanted: vec![] };
+            let open = note::Open {
+                shard: None,
+                twin: None,
+                category: None,
+                url: "test:".to_owned(),
+                wanted: vec![],
+            };
             self.note(&mut batch, self.session, EntryKind::Open, &open);
         }
         // Equal lengths let the entries of one attempt lie where those of another did.

@@ -88,11 +88,21 @@ fn declared(environment: &Environment, out: &mut Out) -> Result<(), Stopped> {
             continue;
         }
         let channels: Vec<_> = feed.channels.iter().map(ToString::to_string).collect();
-        let plural = if feed.symbols.len() == 1 { "" } else { "s" };
-        let filtered = if feed.filters.is_empty() { "" } else { ", filtered" };
-        let (count, channels) = (feed.symbols.len(), channels.join(", "));
-        out.line(format_args!("✓ feed {}: {channels} for {count} symbol{plural}{filtered}", feed.name))?;
-        let internal = feed.details.values().filter(|detail| detail.internal.is_some()).count();
+        let shares = feed.shares();
+        let count = shares.iter().map(|share| share.symbols.len()).sum::<usize>();
+        let plural = if count == 1 { "" } else { "s" };
+        let filtered = if shares.iter().all(|share| share.filters.is_empty()) { "" } else { ", filtered" };
+        let shared = match shares.len().max(feed.split() as usize) {
+            1 => String::new(),
+            count => format!(", in {count} shares"),
+        };
+        let channels = channels.join(", ");
+        out.line(format_args!(
+            "✓ feed {}: {channels} for {count} symbol{plural}{filtered}{shared}",
+            feed.name
+        ))?;
+        let details = shares.iter().flat_map(|share| share.details.values());
+        let internal = details.filter(|detail| detail.internal.is_some()).count();
         if internal > 0 {
             out.line(format_args!("✓ feed {}: {internal} internal names, each once", feed.name))?;
         }

@@ -195,6 +195,7 @@ impl Parts {
         let mut wants = difference.feeds(Action::Add);
         wants.extend(difference.feeds(Action::Remove));
         wants.extend(difference.feeds(Action::Ask));
+        wants.extend(difference.feeds(Action::Share));
         wants.retain(|feed| !reopened.contains(feed));
         if let Some(connector) = &self.connector {
             // Each was opened once to see whether it can be.

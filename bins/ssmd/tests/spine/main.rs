@@ -22,7 +22,9 @@ mod s3;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../../../../ssmd-transport/tests/support/server.rs"]
 mod server;
+mod shares;
 mod simplicity;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
