@@ -19,7 +19,7 @@ test:
 # Prints every figure beside its limit.
 bench:
 	cargo bench --workspace
-	cargo build --workspace --locked --release
+	cargo build --workspace --locked --release --features ssmd/sonic
 	target/release/ssmd bench
 
 # Fuzzes coverage-guided, SECONDS for each target: `make fuzz`, or `make fuzz TARGET=kraken_decode SECONDS=600`.

@@ -45,8 +45,16 @@ impl OrderBook {
 
     /// Sets the total size at a price; zero removes the level. The digits of price and size are kept as given.
     pub fn apply(&mut self, side: BookSide, level: Level) {
+        self.set(side, level);
+    }
+
+    /// Does what [`OrderBook::apply`] does, and gives the size that was there; `None` if there was no such level.
+    pub fn set(&mut self, side: BookSide, level: Level) -> Option<Decimal> {
         let levels = self.side_mut(side);
-        set(levels, find(levels, side, level.price), level);
+        let found = find(levels, side, level.price);
+        let before = found.ok().map(|at| levels[at].size);
+        set(levels, found, level);
+        before
     }
 
     /// Adds `change`, which may be negative, to the size at a price, and gives the new size; at zero the level is
@@ -157,9 +165,20 @@ fn order(side: BookSide, a: Decimal, b: Decimal) -> Ordering {
     }
 }
 
-/// Where the price is, or where it belongs.
+/// Where the price is, or where it belongs: most changes happen near the best, so they are looked for from there, in
+/// steps that double.
 fn find(levels: &[Level], side: BookSide, price: Decimal) -> Result<usize, usize> {
-    levels.binary_search_by(|level| order(side, level.price, price))
+    let (mut below, mut beyond, mut step) = (levels.len(), levels.len(), 1);
+    while below > 0 {
+        below = beyond.saturating_sub(step);
+        match order(side, levels[below].price, price) {
+            Ordering::Less => break,
+            Ordering::Equal => return Ok(below),
+            Ordering::Greater => (beyond, step) = (below, step * 2),
+        }
+    }
+    let among = levels[below..beyond].binary_search_by(|level| order(side, level.price, price));
+    among.map(|at| below + at).map_err(|at| below + at)
 }
 
 /// Puts a level where it was found or belongs; one of size zero is removed.

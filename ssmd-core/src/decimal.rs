@@ -44,6 +44,7 @@ impl Decimal {
 
     /// The number `digits / 10^scale`, for readers that have counted the digits; `None` if the scale is above
     /// [`SCALE_MAX`].
+    #[inline]
     pub fn from_digits(digits: u64, scale: u32) -> Option<Self> {
         let (low, middle) = (digits as u32, (digits >> 32) as u32);
         (scale <= SCALE_MAX).then(|| Self(rust_decimal::Decimal::from_parts(low, middle, 0, false, scale)))
@@ -61,16 +62,19 @@ impl Decimal {
     }
 
     /// All digits as an integer: 44780 for `0.00044780`.
+    #[inline]
     pub fn mantissa(self) -> i128 {
         self.0.mantissa()
     }
 
     /// How many of the digits stand after the point: 8 for `0.00044780`.
+    #[inline]
     pub fn scale(self) -> u32 {
         self.0.scale()
     }
 
     /// Whether the value is zero, however written.
+    #[inline]
     pub fn is_zero(self) -> bool {
         self.0.is_zero()
     }
@@ -103,6 +107,7 @@ impl Decimal {
     }
 
     /// The number `digits / 10^scale`, or the negative of it; zero has no sign.
+    #[inline]
     fn signed(digits: u64, negative: bool, scale: u32) -> Option<Self> {
         let mut number = Self::from_digits(digits, scale)?;
         number.0.set_sign_negative(negative && digits > 0);
@@ -110,6 +115,7 @@ impl Decimal {
     }
 
     /// All digits and how many of them stand after the point, if they fit into 64 bits with a sign: nearly always.
+    #[inline]
     fn short(self) -> Option<(i64, u32)> {
         let number = self.0.unpack();
         let digits = i64::try_from(u64::from(number.mid) << 32 | u64::from(number.lo)).ok()?;
@@ -117,12 +123,13 @@ impl Decimal {
     }
 
     /// The digits of both with equally many after the point, and how many these are, if all is short.
+    #[inline]
     fn aligned(self, other: Self) -> Option<(i64, i64, u32)> {
         let ((one, of_one), (two, of_two)) = (self.short()?, other.short()?);
         let scale = of_one.max(of_two);
         let raise = |digits: i64, by: u32| match by {
             0 => Some(digits),
-            by => digits.checked_mul(10_i64.checked_pow(by)?),
+            by => digits.checked_mul(*POWERS.get(by as usize)?),
         };
         Some((raise(one, scale - of_one)?, raise(two, scale - of_two)?, scale))
     }
@@ -137,7 +144,20 @@ impl Decimal {
     }
 }
 
+/// The powers of ten that fit into 64 bits with a sign.
+const POWERS: [i64; 19] = powers();
+
+const fn powers() -> [i64; 19] {
+    let (mut powers, mut at) = ([1; 19], 1);
+    while at < 19 {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+}
+
 impl PartialEq for Decimal {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
@@ -146,17 +166,19 @@ impl PartialEq for Decimal {
 impl Eq for Decimal {}
 
 impl PartialOrd for Decimal {
+    #[inline]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for Decimal {
-    /// The numbers of one book mostly have the same digits after the point, and are compared as integers.
+    /// The numbers of one book mostly are short, and are compared as integers.
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        match (self.short(), other.short()) {
-            (Some((one, scale)), Some((two, same))) if scale == same => one.cmp(&two),
-            _ => self.0.cmp(&other.0),
+        match self.aligned(*other) {
+            Some((one, two, _)) => one.cmp(&two),
+            None => self.0.cmp(&other.0),
         }
     }
 }

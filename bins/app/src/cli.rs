@@ -537,7 +537,7 @@ pub struct Bench {
     /// The dialers side by side: the same as `--only dialers`.
     #[arg(long, conflicts_with = "only")]
     pub dialers: bool,
-    /// The backends beside their bare clients, through real servers: the same as `--only mqtt,redis`.
+    /// The backends beside their bare clients, through real servers: the same as `--only nats,mqtt,redis`.
     #[arg(long, conflicts_with_all = ["only", "dialers"])]
     pub backends: bool,
     /// Where to make the folder to measure in, on a real disk; without it ./target if there is one, else here.

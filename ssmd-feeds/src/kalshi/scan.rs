@@ -12,8 +12,7 @@ use crate::scan::Cursor;
 
 /// A change of one level. `None` is not a refusal.
 pub(super) fn delta(frame: &[u8]) -> Option<Message<Delta<'_>>> {
-    let mut cursor = Cursor::new(frame);
-    cursor.literal(b"{\"type\":\"orderbook_delta\",\"sid\":")?;
+    let mut cursor = Cursor::behind(b"{\"type\":\"orderbook_delta\",\"sid\":", frame)?;
     let sid = Some(cursor.whole()?);
     cursor.literal(b",\"seq\":")?;
     let seq = Some(cursor.whole()?);

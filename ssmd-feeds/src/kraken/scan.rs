@@ -13,8 +13,7 @@ use crate::scan::Cursor;
 
 /// A book message with one book, and whether it is a snapshot. `None` is not a refusal.
 pub(super) fn book(frame: &[u8]) -> Option<(bool, BookEntry<'_>)> {
-    let mut cursor = Cursor::new(frame);
-    cursor.literal(b"{\"channel\":\"book\",\"type\":\"")?;
+    let mut cursor = Cursor::behind(b"{\"channel\":\"book\",\"type\":\"", frame)?;
     let snapshot = match cursor.literal(b"update") {
         Some(()) => false,
         None => cursor.literal(b"snapshot").map(|()| true)?,

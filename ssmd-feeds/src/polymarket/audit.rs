@@ -128,15 +128,13 @@ fn at_scale(price: Decimal) -> Decimal {
 }
 
 /// What the venue says of a book after a message.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Claim {
     /// When.
     pub(super) millis: Option<u64>,
     pub(super) hash: Hash,
     /// The best prices; the inner `None` is a side without levels, the outer one that it does not say.
     pub(super) bests: [Option<Option<Decimal>>; 2],
-    /// Prices at which something may have been traded in this.
-    pub(super) traded: Vec<Decimal>,
 }
 
 impl Claim {
@@ -156,6 +154,8 @@ impl Claim {
 /// A claim that did not hold yet.
 struct Suspicion {
     since: Duration,
+    /// Whether a hash was not the book's, and not only best prices.
+    by_hash: bool,
     claim: Claim,
     /// The first frame of the millisecond that did not hold.
     seen: Evidence,
@@ -182,6 +182,8 @@ pub(super) struct Token {
     /// When it was left, if it was not asked for since.
     left: Option<Duration>,
     suspicion: Option<Suspicion>,
+    /// Prices at which something may have been traded in what was told last.
+    traded: Vec<Decimal>,
     /// What the venue said of it lately.
     pub(super) claims: Claims,
     /// What REST said of it, until the socket has come as far.
@@ -207,6 +209,7 @@ impl Token {
             checked: None,
             left: None,
             suspicion: None,
+            traded: Vec::new(),
             claims: Claims::default(),
             rest: None,
         }
@@ -246,12 +249,13 @@ impl Token {
         &mut self,
         market: &mut Market,
         levels: (&[Level], &[Level]),
-        mut claim: Claim,
+        claim: Claim,
         text: &mut Vec<u8>,
     ) -> Verdict {
-        claim.traded.extend(self.best_prices());
+        self.traded.clear();
+        self.traded.extend(best_prices(&self.book));
         self.book.replace(levels.0, levels.1);
-        claim.traded.extend(self.best_prices());
+        self.traded.extend(best_prices(&self.book));
         self.live = true;
         self.left = None;
         self.suspicion = None;
@@ -263,19 +267,16 @@ impl Token {
         verdict
     }
 
-    fn best_prices(&self) -> impl Iterator<Item = Decimal> {
-        let best = [BookSide::Bid, BookSide::Ask].map(|side| self.book.best(side));
-        best.into_iter().flatten().map(|level| level.price)
+    /// Changes of another message begin.
+    pub(super) fn begin(&mut self) {
+        self.traded.clear();
     }
 
-    /// Changes one level, and gives the price at which something may have been traded: one whose size fell.
-    pub(super) fn apply(&mut self, side: BookSide, level: Level) -> Option<Decimal> {
-        if !self.live {
-            return None;
+    /// Changes one level. Where the size falls, something may have been traded.
+    pub(super) fn apply(&mut self, side: BookSide, level: Level) {
+        if self.live && self.book.set(side, level).is_some_and(|before| level.size < before) {
+            self.traded.push(level.price);
         }
-        let fell = self.book.size(side, level.price).is_some_and(|before| level.size < before);
-        self.book.apply(side, level);
-        fell.then_some(level.price)
     }
 
     /// Whether its hash is due, if hashes are sampled.
@@ -299,7 +300,9 @@ impl Token {
         }
         let agrees = claim.agrees(&self.book);
         let mut verdict = Verdict::Unchecked;
-        if due || agrees == Some(false) || self.suspicion.is_some() {
+        // Where best prices differ, levels of the same millisecond are still to come, or the hash will show it then.
+        let suspected = self.suspicion.as_ref().is_some_and(|known| known.by_hash || agrees.is_none());
+        if due || (suspected && agrees != Some(false)) {
             self.checked = due.then_some(now).or(self.checked);
             verdict = self.hash(market, &claim, false, text);
         }
@@ -311,9 +314,10 @@ impl Token {
             }
             (Verdict::Failed, _) | (Verdict::Unchecked, Some(false)) => {
                 let news = self.suspicion.is_none();
+                let failed = verdict == Verdict::Failed;
                 self.suspicion = Some(match self.suspicion.take() {
-                    Some(before) => Suspicion { claim, ..before },
-                    None => Suspicion { since: now, claim, seen: seen() },
+                    Some(before) => Suspicion { claim, by_hash: before.by_hash || failed, ..before },
+                    None => Suspicion { since: now, by_hash: failed, claim, seen: seen() },
                 });
                 return (Verdict::Unchecked, news);
             }
@@ -364,10 +368,15 @@ impl Token {
     fn hash(&mut self, market: &mut Market, claim: &Claim, any: bool, text: &mut Vec<u8>) -> Verdict {
         let Some(millis) = claim.millis.filter(|_| claim.hash.0.is_some()) else { return Verdict::Unchecked };
         let begun = hash::begin(&market.name, self.symbol.as_str(), millis, &self.book, text);
-        let verdict = market.verify(&begun, claim.hash, &claim.traded, any);
+        let verdict = market.verify(&begun, claim.hash, &self.traded, any);
         self.broken &= verdict != Verdict::Verified;
         verdict
     }
+}
+
+fn best_prices(book: &OrderBook) -> impl Iterator<Item = Decimal> {
+    let best = [BookSide::Bid, BookSide::Ask].map(|side| book.best(side));
+    best.into_iter().flatten().map(|level| level.price)
 }
 
 /// A book that is not the venue's.

@@ -311,9 +311,13 @@ impl PolymarketDecode {
             let known = groups.iter().position(|group| group.token == *at);
             let which = known.unwrap_or_else(|| {
                 self.confirm(frame, *at, millis, out);
+                let contained = self.tokens[*at].contains(millis, hash);
+                if !contained {
+                    self.tokens[*at].begin();
+                }
                 groups.push(Group {
                     token: *at,
-                    contained: self.tokens[*at].contains(millis, hash),
+                    contained,
                     levels: record::Book::default(),
                     claim: Claim::default(),
                 });
@@ -331,8 +335,12 @@ impl PolymarketDecode {
                 Side::Buy => (BookSide::Bid, &mut group.levels.bids),
                 Side::Sell => (BookSide::Ask, &mut group.levels.asks),
             };
+            if levels.is_empty() {
+                // Most messages change one level of a token, and records may be kept.
+                levels.reserve_exact(1);
+            }
             levels.push(level);
-            group.claim.traded.extend(self.tokens[*at].apply(side, level));
+            self.tokens[*at].apply(side, level);
         }
         for group in groups.drain(..).filter(|group| !group.contained) {
             self.changed(frame, message.timestamp.timestamp(), group, out);

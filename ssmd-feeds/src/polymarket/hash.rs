@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer};
 use sha1::{Digest, Sha1};
 use ssmd_core::{BookSide, Decimal, OrderBook};
 
+use crate::scan::{below, each};
+
 /// A hash as the venue sends it; `None` where it sends none, or something else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hash(pub(super) Option<[u8; 20]>);
@@ -15,29 +17,26 @@ impl Hash {
     /// Reads the digits of a hash.
     pub(super) fn parse(text: &str) -> Self {
         let Ok(digits) = <&[u8; 40]>::try_from(text.as_bytes()) else { return Self(None) };
-        let (pairs, _) = digits.as_chunks::<2>();
-        let (mut bytes, mut all) = ([0; 20], 0);
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            let (high, low) = (DIGITS[usize::from(*high)], DIGITS[usize::from(*low)]);
-            *byte = high << 4 | low & 0xf;
-            all |= high | low;
+        let (words, _) = digits.as_chunks::<8>();
+        let (mut bytes, mut all) = ([0; 20], true);
+        for (four, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            let (value, are_digits) = nibbles(u64::from_le_bytes(*word));
+            *four = value.to_le_bytes();
+            all &= are_digits;
         }
-        Self((all != NO_DIGIT).then_some(bytes))
+        Self(all.then_some(bytes))
     }
 }
 
-/// What each byte is worth as a digit, which no more than 4 bits say.
-const DIGITS: [u8; 256] = digits();
-/// What a byte is worth that is none.
-const NO_DIGIT: u8 = 0xff;
-
-const fn digits() -> [u8; 256] {
-    let (mut digits, mut value) = ([NO_DIGIT; 256], 0);
-    while value < 16 {
-        digits[b"0123456789abcdef"[value] as usize] = value as u8;
-        value += 1;
-    }
-    digits
+/// What eight digits are worth, the first one in the lowest byte, and whether they are digits at all.
+fn nibbles(digits: u64) -> (u32, bool) {
+    let letters = (digits >> 6) & each(1);
+    let values = (digits & each(0xf)) + letters * 9;
+    let as_written = values + each(b'0') + letters * u64::from(b'a' - 10 - b'0');
+    let in_range = (values + each(6)) >> 4 & each(1) == letters && values & each(0x10) == 0;
+    let pairs = (values << 4 | values >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    ((fours | fours >> 16) as u32, in_range && as_written == digits)
 }
 
 impl std::fmt::Display for Hash {
@@ -105,16 +104,64 @@ pub(super) fn begin(market: &str, token: &str, millis: u64, book: &OrderBook, te
 fn levels(text: &mut Vec<u8>, book: &OrderBook, side: BookSide) {
     text.reserve(book.depth(side) * LEVEL_BYTES);
     for (at, level) in book.levels(side).rev().enumerate() {
-        text.extend_from_slice(if at == 0 { b"{\"price\":\"" } else { b",{\"price\":\"" });
-        write(text, level.price);
-        text.extend_from_slice(b"\",\"size\":\"");
-        write(text, level.size);
-        text.extend_from_slice(b"\"}");
+        let comma = usize::from(at == 0);
+        let (Some(price), Some(size)) = (short(level.price), short(level.size)) else {
+            text.extend_from_slice(&b",{\"price\":\""[comma..]);
+            write(text, level.price);
+            text.extend_from_slice(b"\",\"size\":\"");
+            write(text, level.size);
+            text.extend_from_slice(b"\"}");
+            continue;
+        };
+        // All of it at once, since this is most of what a hash takes.
+        let (mut line, mut end) = ([0; LEVEL_BYTES], 0);
+        put_into(&mut line, &mut end, b",{\"price\":\"");
+        put_into(&mut line, &mut end, &price.0);
+        end -= price.0.len() - price.1;
+        put_into(&mut line, &mut end, b"\",\"size\":\"");
+        put_into(&mut line, &mut end, &size.0);
+        end -= size.0.len() - size.1;
+        put_into(&mut line, &mut end, b"\"}");
+        text.extend_from_slice(&line[comma..end]);
     }
+}
+
+fn put_into<const N: usize>(line: &mut [u8; LEVEL_BYTES], end: &mut usize, text: &[u8; N]) {
+    line[*end..*end + N].copy_from_slice(text);
+    *end += N;
 }
 
 /// What most levels take, at most.
 const LEVEL_BYTES: usize = 48;
+
+/// The text of a number that takes eight bytes at most, and how many it takes.
+fn short(number: Decimal) -> Option<([u8; 8], usize)> {
+    let mantissa = u32::try_from(number.mantissa()).ok().filter(|mantissa| *mantissa < 100_000_000)?;
+    let (digits, scale) = (eight_digits(mantissa), number.scale());
+    let width = (8 - digits.trailing_zeros() / 8).max(scale + 1);
+    let length = width + u32::from(scale > 0);
+    if length > 8 {
+        return None;
+    }
+    let text = (digits | each(b'0')) >> (8 * (8 - width));
+    let text = match scale {
+        0 => text,
+        _ => {
+            let whole = below(width - scale);
+            text & whole | (text & !whole) << 8 | u64::from(b'.') << (8 * (width - scale))
+        }
+    };
+    Some((text.to_le_bytes(), length as usize))
+}
+
+/// The eight digits of a number, the highest in the lowest byte.
+fn eight_digits(number: u32) -> u64 {
+    let fours = u64::from(number / 10_000) | u64::from(number % 10_000) << 32;
+    let hundreds = (fours * 10_486) >> 20 & 0x0000_007f_0000_007f;
+    let pairs = hundreds | (fours - hundreds * 100) << 16;
+    let tens = (pairs * 103) >> 10 & 0x000f_000f_000f_000f;
+    tens | (pairs - tens * 10) << 8
+}
 
 impl Begun {
     /// The hash, if a market's last trade had this price (`None`: it had none).
@@ -203,6 +250,30 @@ mod tests {
                 write(&mut text, number);
                 prop_assert_eq!(String::from_utf8(text).unwrap(), number.to_string());
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn short_numbers_are_written_as_all_are(mantissa in 0..200_000_000_u32, shift in 0..28_u32, scale in 0..9_u32) {
+            let number = Decimal::new(i128::from(mantissa >> shift), scale).unwrap();
+            let shown = number.to_string();
+            match short(number) {
+                Some((text, length)) => prop_assert_eq!(&text[..length], shown.as_bytes()),
+                None => prop_assert!(shown.len() > 8),
+            }
+        }
+
+        #[test]
+        fn hashes_are_read_by_their_digits_alone(bytes in any::<[u8; 20]>(), at in 0..40_usize, other in any::<u8>()) {
+            let hash = Hash(Some(bytes));
+            prop_assert_eq!(Hash::parse(&hash.to_string()), hash);
+            let mut text = hash.to_string().into_bytes();
+            text[at] = other & 0x7f;
+            let text = String::from_utf8(text).unwrap();
+            let is_digit = matches!(other & 0x7f, b'0'..=b'9' | b'a'..=b'f');
+            let read = Hash::parse(&text);
+            prop_assert_eq!(read.0.map(|_| read.to_string()), is_digit.then_some(text));
         }
     }
 

@@ -14,8 +14,8 @@ use crate::scan::Cursor;
 
 /// A change of levels. `None` is not a refusal.
 pub(super) fn price_change(frame: &[u8]) -> Option<PriceChange<'_>> {
-    let mut cursor = Cursor::new(frame);
-    cursor.literal(b"{\"market\":\"")?;
+    let frame = frame.strip_suffix(END)?;
+    let mut cursor = Cursor::behind(b"{\"market\":\"", frame)?;
     let market = cursor.text()?;
     cursor.literal(b",\"price_changes\":[")?;
     let mut changes = Vec::with_capacity(2);
@@ -29,11 +29,13 @@ pub(super) fn price_change(frame: &[u8]) -> Option<PriceChange<'_>> {
     }
     cursor.literal(b",\"timestamp\":\"")?;
     let timestamp = Time::parse(cursor.text()?)?;
-    cursor.literal(b",\"event_type\":\"price_change\"}")?;
     let (asset_id, hash) = (Cow::Borrowed(""), Hash::default());
     let (market, price_changes) = (Cow::Borrowed(market), Bounded(changes));
     cursor.is_done().then_some(PriceChange { market, asset_id, hash, timestamp, price_changes })
 }
+
+/// Every change ends so, and nothing else.
+const END: &[u8] = b",\"event_type\":\"price_change\"}";
 
 fn change<'a>(cursor: &mut Cursor<'a>) -> Option<Change<'a>> {
     cursor.literal(b"{\"asset_id\":\"")?;

@@ -37,7 +37,7 @@ use exchange::{Exchange, Frames, Pace};
 pub use faults::FaultScript;
 use faults::Faults;
 use log::Lines;
-pub use overhear::{BETWEEN, overhear};
+pub use overhear::overhear;
 pub use play::{LINE_BYTES_MAX, PlayFrame, PlayReader};
 use player::Player;
 pub use player::Speed;

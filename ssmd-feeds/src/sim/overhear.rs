@@ -12,7 +12,7 @@ const CLIENT: Connection = 1;
 /// When it connects.
 const BEGIN: Timestamp = Timestamp::from_nanos(1_785_552_833_316_423_800);
 /// The time between two events of the market.
-pub const BETWEEN: Duration = Duration::from_millis(10);
+const BETWEEN: Duration = Duration::from_millis(10);
 /// Events that may pass without a message for each that is asked for.
 const EVENTS_MAX: usize = 1_000;
 

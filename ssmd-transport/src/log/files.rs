@@ -6,8 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use rustix::buffer::spare_capacity;
+use bytes::{Bytes, BytesMut};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::pread;
 use ssmd_core::{Error, ErrorKind, Result, Timestamp};
@@ -126,18 +125,24 @@ pub(super) fn open_segment(segment: &Named, write: bool) -> Result<(File, Header
 
 /// Reads `length` bytes from `offset` on, or fewer if the file ends.
 pub(super) fn read(file: &File, path: &Path, offset: u64, length: usize) -> Result<Bytes> {
-    let mut bytes = Vec::with_capacity(length);
-    while bytes.len() < length {
-        let at = offset + bytes.len() as u64;
-        // A vector may have more room than it was asked for.
-        match pread(file, spare_capacity(&mut bytes), at) {
+    let mut bytes = BytesMut::zeroed(length);
+    let length = fill(file, path, offset, &mut bytes)?;
+    bytes.truncate(length);
+    Ok(bytes.freeze())
+}
+
+/// Fills `room`, or less of it at the end of the file, and gives how much that is.
+pub(super) fn fill(file: &File, path: &Path, offset: u64, room: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < room.len() {
+        match pread(file, &mut room[filled..], offset + filled as u64) {
             Ok(0) => break,
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(more) => filled += more,
+            Err(rustix::io::Errno::INTR) => {}
             Err(cause) => return Err(failed("read log", path, cause.into())),
         }
     }
-    bytes.truncate(length);
-    Ok(bytes.into())
+    Ok(filled)
 }
 
 /// Where the segment is, or would be, whose first entry has this number.

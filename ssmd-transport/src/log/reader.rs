@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ssmd_core::journal::hole;
 use ssmd_core::{Bounds, Clock, Entries, Entry, Error, ErrorKind, Journal, Pending, Result, Start};
 use tokio::sync::watch;
@@ -133,6 +133,9 @@ struct Place {
     /// Where `chunk` begins in the file.
     offset: u64,
     chunk: Bytes,
+    /// The memory that `chunk` is part of. It is used again once no entry shares it: entries are read all the time, and
+    /// memory that one thread takes and another gives back, again and again, ends up in pieces.
+    room: Bytes,
     /// The last number before `offset`.
     after: u64,
 }
@@ -341,7 +344,8 @@ impl Place {
         let (file, header) = files::open_segment(&segment, false)?;
         let after = header.first - 1;
         let offset = HEADER_BYTES as u64;
-        Ok(Self { segment, header, file: Arc::new(file), offset, chunk: Bytes::new(), after })
+        let (chunk, room) = (Bytes::new(), Bytes::new());
+        Ok(Self { segment, header, file: Arc::new(file), offset, chunk, room, after })
     }
 
     /// How far this segment may be read.
@@ -357,10 +361,12 @@ impl Place {
         }
     }
 
-    /// Reads the next chunk. Safe to cancel: nothing has changed until it is there.
+    /// Reads the next chunk. Safe to cancel: what was read before is read again.
     async fn load(&mut self, length: usize, limit: u64) -> Result<()> {
         let length = usize::try_from(limit.saturating_sub(self.offset)).unwrap_or(length).min(length);
-        self.chunk = self.read(self.offset, length).await?;
+        self.chunk = Bytes::new();
+        let room = std::mem::take(&mut self.room);
+        (self.chunk, self.room) = self.read(self.offset, length, room).await?;
         if self.chunk.is_empty() && length > 0 {
             let why = "the segment is shorter than it was";
             let error = corrupt(&self.segment, self.offset, why, self.after, None);
@@ -370,11 +376,16 @@ impl Place {
         Ok(())
     }
 
-    async fn read(&self, offset: u64, length: usize) -> Result<Bytes> {
+    /// What lies there, and the memory that it is in: `room`, if that is large enough and shared by nobody.
+    async fn read(&self, offset: u64, length: usize, room: Bytes) -> Result<(Bytes, Bytes)> {
         let (file, path) = (Arc::clone(&self.file), self.segment.path.clone());
-        tokio::task::spawn_blocking(move || files::read(&file, &path, offset, length))
-            .await
-            .map_err(|cause| Error::new(ErrorKind::Closed, "read log").because(cause))?
+        let mut room = reused(room, length);
+        let reading = tokio::task::spawn_blocking(move || {
+            let length = files::fill(&file, &path, offset, &mut room[..length])?;
+            let room = room.freeze();
+            Ok((room.slice(..length), room))
+        });
+        reading.await.map_err(|cause| Error::new(ErrorKind::Closed, "read log").because(cause))?
     }
 
     fn take(&mut self, bytes: usize, last: Option<&Entry>) {
@@ -385,11 +396,11 @@ impl Place {
 
     /// Moves behind a damaged entry; gives the number found there, if one was.
     async fn step_over(&mut self, limit: u64) -> Result<Option<u64>> {
-        let damaged = self.read(self.offset, format::ENTRY_BYTES).await?;
+        let (damaged, _) = self.read(self.offset, format::ENTRY_BYTES, Bytes::new()).await?;
         let behind = format::claimed_bytes(&damaged).map(|bytes| self.offset + bytes as u64);
         if let Some(behind) = behind.filter(|behind| *behind < limit) {
             let length = usize::try_from(limit - behind).unwrap_or(usize::MAX);
-            let chunk = self.read(behind, length.min(format::ENTRY_BYTES_MAX)).await?;
+            let (chunk, _) = self.read(behind, length.min(format::ENTRY_BYTES_MAX), Bytes::new()).await?;
             let scan = format::scan(&chunk, self.header.origin, self.after, 1);
             if let Some(entry) = scan.entries.first() {
                 (self.offset, self.chunk) = (behind, Bytes::new());
@@ -398,6 +409,14 @@ impl Place {
         }
         (self.offset, self.chunk) = (limit, Bytes::new());
         Ok(None)
+    }
+}
+
+/// This memory, if it is large enough and shared by nobody, else new memory.
+pub(super) fn reused(room: Bytes, length: usize) -> BytesMut {
+    match room.try_into_mut() {
+        Ok(room) if room.len() >= length => room,
+        _ => BytesMut::zeroed(length.next_power_of_two()),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
+use bytes::Bytes;
 use ssmd_core::{SystemClock, Timestamp};
 
 use super::*;
@@ -315,6 +316,15 @@ async fn what_a_full_disk_left_is_durably_cut_off() {
     log.close().await.unwrap();
     assert_eq!(pending.await.unwrap_err().kind(), ErrorKind::Full);
     assert_eq!(harness.disk.steps.lock().unwrap()[..2], ["cut", "sync"]);
+}
+
+#[test]
+fn memory_is_read_into_again_once_no_entry_shares_it() {
+    let room = reader::reused(Bytes::new(), 1000).freeze();
+    let entry = room.slice(10..20);
+    assert_eq!(reader::reused(room.clone(), 10).len(), 16);
+    drop(entry);
+    assert_eq!(reader::reused(room, 10).len(), 1024);
 }
 
 #[tokio::test]

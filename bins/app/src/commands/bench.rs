@@ -13,6 +13,7 @@ mod figure;
 mod ground;
 mod market;
 mod memory;
+mod nats;
 mod receive;
 mod recorder;
 mod restart;
@@ -32,7 +33,7 @@ use ground::Ground;
 type Run = for<'a> fn(&'a Ground) -> BoxFuture<'a, Result<Vec<Figure>>>;
 
 /// Every row, in the order in which they run.
-const ROWS: [(&str, Run); 11] = [
+const ROWS: [(&str, Run); 12] = [
     ("decode", |ground| Box::pin(decode::run(ground))),
     ("environment", |ground| Box::pin(environment::run(ground))),
     ("receive", |ground| Box::pin(receive::run(ground))),
@@ -42,12 +43,13 @@ const ROWS: [(&str, Run); 11] = [
     ("restart", |ground| Box::pin(restart::run(ground))),
     ("memory", |ground| Box::pin(memory::run(ground))),
     ("universe", |ground| Box::pin(universe::run(ground))),
+    ("nats", |ground| Box::pin(nats::run(ground))),
     ("mqtt", |ground| Box::pin(servers::mqtt(ground))),
     ("redis", |ground| Box::pin(servers::redis(ground))),
 ];
 
 /// The rows of backends that are servers.
-const BACKENDS: [&str; 2] = ["mqtt", "redis"];
+const BACKENDS: [&str; 3] = ["nats", "mqtt", "redis"];
 
 /// Runs the rows that were asked for, and prints each as soon as it is done.
 pub(super) async fn run(args: &cli::Bench) -> Outcome {

@@ -29,6 +29,9 @@ const CASE_ROUNDS: usize = 301;
 const TYPED_PARSES: f64 = 1.3;
 /// Symbols that are heard of by turns.
 const SYMBOLS: usize = 8;
+/// The time between two messages: thirty a second of each of Polymarket's four markets, as a busy one was heard to send.
+/// What is checked once a second is so often checked.
+const BETWEEN: Duration = Duration::from_micros(8_333);
 
 /// A simulated venue, and who decodes it.
 struct Venue {
@@ -52,9 +55,24 @@ struct Case {
     typed: fn(&[u8]) -> bool,
 }
 
+/// How many rounds there are of: the decoder, serde_json into the fields, serde_json over the bytes, sonic-rs over them.
+const KINDS: usize = 4;
+
 /// Whether serde_json can read a message so.
 fn reads<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> bool {
     black_box(serde_json::from_slice::<T>(black_box(payload))).is_ok()
+}
+
+/// Whether sonic-rs can walk through a message.
+#[cfg(feature = "sonic")]
+fn walks(payload: &[u8]) -> bool {
+    black_box(sonic_rs::from_slice::<IgnoredAny>(black_box(payload))).is_ok()
+}
+
+/// A build without sonic-rs shows no such figure.
+#[cfg(not(feature = "sonic"))]
+fn walks(_: &[u8]) -> bool {
+    true
 }
 
 const KRAKEN: &Venue = &Venue { name: "kraken", decoder: || Box::new(KrakenDecode::new()) };
@@ -233,14 +251,13 @@ impl Case {
         let request = self.request.replace("SYMBOLS", &format!("[{}]", names.join(",")));
         // Of a venue's first words there is one a symbol.
         let count = if self.mark.contains("snapshot") { SYMBOLS } else { count };
-        let said = sim::overhear(self.venue.name, 1, symbols, &[request], count, |text| self.has(text))?;
+        let mut said = sim::overhear(self.venue.name, 1, symbols, &[request], count, |text| self.has(text))?;
         let is = |payload: &Bytes| self.has(&String::from_utf8_lossy(payload));
         let first = said.iter().position(is).unwrap_or_default();
-        let timed = |(at, payload): (usize, Bytes)| frame(payload, sim::BETWEEN * at as u32);
-        let mut said: Vec<_> = said.into_iter().enumerate().map(timed).collect();
-        let mut messages = said.split_off(first);
-        messages.retain(|frame| is(&frame.payload));
-        Ok((said, messages))
+        let before = said.drain(..first).map(|payload| frame(payload, Duration::ZERO)).collect();
+        said.retain(is);
+        let timed = |(at, payload)| frame(payload, BETWEEN * at);
+        Ok((before, (0..).zip(said).map(timed).collect()))
     }
 
     fn measure(&self, clock: &dyn Clock, count: usize, times: usize) -> Result<Figure> {
@@ -249,7 +266,7 @@ impl Case {
         let wrong =
             |why: &str| Error::new(ErrorKind::Bug, "bench").detail(why.to_owned()).with("row", self.id);
         let mut out: Vec<Output> = Vec::with_capacity(16);
-        let mut rounds: [Vec<f64>; 3] = Default::default();
+        let mut rounds: [Vec<f64>; KINDS] = Default::default();
         for _ in 0..times {
             let mut decoder = (self.venue.decoder)();
             for frame in &before {
@@ -267,7 +284,9 @@ impl Case {
             let parsed = clock.elapsed();
             let bare = messages.iter().filter(|frame| reads::<IgnoredAny>(&frame.payload)).count();
             let read = clock.elapsed();
-            if (typed, bare) != (messages.len(), messages.len()) {
+            let walked = messages.iter().filter(|frame| walks(&frame.payload)).count();
+            let ended = clock.elapsed();
+            if [typed, bare, walked] != [messages.len(); 3] {
                 return Err(wrong("a message was not read"));
             }
             let counts = decoder.counts();
@@ -276,17 +295,19 @@ impl Case {
             {
                 return Err(wrong("a message was not decoded"));
             }
-            for (round, took) in rounds.iter_mut().zip([decoded - began, parsed - decoded, read - parsed]) {
+            let times = [decoded - began, parsed - decoded, read - parsed, ended - read];
+            for (round, took) in rounds.iter_mut().zip(times) {
                 round.push(took.as_secs_f64() * 1e9 / entries);
             }
         }
-        let [decoded, typed, bare] = rounds.map(|mut round| median(&mut round));
+        let [decoded, typed, bare, sonic] = rounds.map(|mut round| median(&mut round));
         let unit = if self.entries == 1 { "ns/message" } else { "ns/entry" };
         let figure = match self.limit {
             Some(limit) => Figure::most(self.id, decoded, limit.max(typed * TYPED_PARSES), unit),
             None => Figure::plain(self.id, decoded, unit),
         };
-        Ok(figure.beside("typed_parse", typed).beside("bare_parse", bare))
+        let figure = figure.beside("typed_parse", typed).beside("bare_parse", bare);
+        Ok(if cfg!(feature = "sonic") { figure.beside("sonic_parse", sonic) } else { figure })
     }
 }
 

@@ -2,6 +2,7 @@
 //! loop, and ours, in turns.
 
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,9 +22,9 @@ use super::restart::Program;
 /// How long a server may take to listen.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// What a record is, about.
-const PAYLOAD_BYTES: usize = 300;
+pub(super) const PAYLOAD_BYTES: usize = 300;
 /// How often each loop runs.
-const ROUNDS: usize = 5;
+pub(super) const ROUNDS: usize = 5;
 
 /// Keys of a round, as many as a busy venue's.
 const KEYS: usize = 50_000;
@@ -37,7 +38,7 @@ const MESSAGES: usize = 50_000;
 /// Messages of one publish, as the publisher gathers them.
 const MESSAGES_AT_ONCE: usize = 256;
 /// What ours must reach of the bare client, in percent.
-const SHARE: f64 = 80.0;
+pub(super) const SHARE: f64 = 80.0;
 
 /// Keys written to Redis, each if it has the version that is expected; beside it what the bare client writes in
 /// pipelines of the same length, unchecked.
@@ -158,14 +159,27 @@ async fn publish_bare(port: u16, message: &Message) -> Result<()> {
 }
 
 /// How many a second.
-async fn rate(ground: &Ground, count: usize, load: impl Future<Output = Result<()>>) -> Result<f64> {
+pub(super) async fn rate(
+    ground: &Ground,
+    count: usize,
+    load: impl Future<Output = Result<()>>,
+) -> Result<f64> {
     let began = ground.clock().elapsed();
     load.await?;
     Ok(count as f64 / (ground.clock().elapsed() - began).as_secs_f64())
 }
 
+/// A program that `scripts/install-test-tools` puts there, else what the search path has of that name.
+pub(super) fn tool(path: &str) -> String {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let installed = cache.map(|cache| cache.join("ssmd-test-tools").join(path)).filter(|path| path.is_file());
+    installed
+        .map_or_else(|| path.rsplit('/').next().unwrap_or(path).to_owned(), |path| path.display().to_string())
+}
+
 /// A server on a free port, once it listens. Without the program nothing is measured, and that is said.
-async fn server(
+pub(super) async fn server(
     ground: &Ground,
     program: &str,
     arguments: impl FnOnce(u16) -> Vec<String>,
