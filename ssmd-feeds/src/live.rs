@@ -36,7 +36,7 @@ pub struct LiveOptions {
     /// Where goes which book must be asked for anew, and on which session; see [`crate::Capture::run`].
     pub resync: mpsc::Sender<Resync>,
     /// Where records go, and as what.
-    pub publish: Option<(Arc<dyn Transport>, MakeMessages)>,
+    pub publish: Vec<(Arc<dyn Transport>, MakeMessages)>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where it is counted.
@@ -59,7 +59,8 @@ pub struct Live {
     books: Arc<Mutex<Books>>,
     lags: Lags,
     outputs: Vec<Output>,
-    messages: Vec<Message>,
+    /// For each transport, in their order.
+    messages: Vec<Vec<Message>>,
     /// The last entry of the live log that was decoded.
     reached: u64,
     /// Whether the transport took the last batch; its failure is logged once, not each time.
@@ -78,7 +79,7 @@ impl Live {
             books: Arc::default(),
             lags: Lags::new(&options.metrics, options.feed.name().as_str()),
             outputs: Vec::new(),
-            messages: Vec::new(),
+            messages: options.publish.iter().map(|_| Vec::new()).collect(),
             reached: 0,
             told: true,
             options,
@@ -194,8 +195,8 @@ impl Live {
                 Output::Record(record) => {
                     self.quiet.heard(&record);
                     self.counters.record(record.body.record_type());
-                    if let Some((_, make)) = &self.options.publish {
-                        make(&record, &mut self.messages);
+                    for ((_, make), messages) in self.options.publish.iter().zip(&mut self.messages) {
+                        make(&record, messages);
                     }
                 }
                 // When the channel is full, the book's next bad update asks again.
@@ -209,20 +210,21 @@ impl Live {
     }
 
     async fn publish(&mut self) {
-        let Some((transport, _)) = &self.options.publish else { return };
-        if self.messages.is_empty() {
-            return;
-        }
-        match transport.publish(std::mem::take(&mut self.messages)).await {
-            Ok(()) => self.told = true,
-            Err(error) => {
-                if self.told {
-                    tracing::warn!(
-                        report = error.report(),
-                        "records are not told until the transport is back"
-                    );
+        for ((transport, _), messages) in self.options.publish.iter().zip(&mut self.messages) {
+            if messages.is_empty() {
+                continue;
+            }
+            match transport.publish(std::mem::take(messages)).await {
+                Ok(()) => self.told = true,
+                Err(error) => {
+                    if self.told {
+                        tracing::warn!(
+                            report = error.report(),
+                            "records are not told until the transport is back"
+                        );
+                    }
+                    self.told = false;
                 }
-                self.told = false;
             }
         }
     }

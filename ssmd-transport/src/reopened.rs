@@ -19,8 +19,8 @@ pub type Open<T> =
 
 /// What `open` gives, for as long as it has not ended. While it cannot be opened, every call fails as opening does.
 ///
-/// A journal that ends (`Closed`), or is no longer there (`NotFound`), is `Unavailable` here, and the next call
-/// opens it again: who only knows that it ended would stop.
+/// A journal or a cache that ends (`Closed`), or is no longer there (`NotFound`), is `Unavailable` here, and the next
+/// call opens it again: who only knows that it ended would stop.
 pub struct Reopened<T: ?Sized> {
     open: Open<T>,
     /// Held while it is opened, so that it is opened once.
@@ -57,7 +57,7 @@ impl<T: ?Sized> Reopened<T> {
     }
 }
 
-/// Whether the journal itself has ended. A start that lies before what is kept names its origin.
+/// Whether the journal or the cache itself has ended. A start that lies before what is kept names its origin.
 fn is_end(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Closed => true,
@@ -67,7 +67,7 @@ fn is_end(error: &Error) -> bool {
 }
 
 fn unavailable(cause: Error) -> Error {
-    Error::new(ErrorKind::Unavailable, "use shared journal")
+    Error::new(ErrorKind::Unavailable, "use another machine's")
         .detail("it has ended; it is opened again")
         .because(cause)
 }
@@ -115,18 +115,34 @@ impl Entries for Reader {
 #[async_trait]
 impl Cache for Reopened<dyn Cache> {
     async fn get(&self, key: &str) -> Result<Option<Versioned>> {
-        self.current().await?.get(key).await
+        let cache = self.current().await?;
+        match cache.get(key).await {
+            Err(error) => Err(self.ended(&cache, error).await),
+            done => done,
+        }
     }
 
     async fn put(&self, key: &str, value: Bytes, expect: Expect, ttl: Option<Duration>) -> Result<u64> {
-        self.current().await?.put(key, value, expect, ttl).await
+        let cache = self.current().await?;
+        match cache.put(key, value, expect, ttl).await {
+            Err(error) => Err(self.ended(&cache, error).await),
+            done => done,
+        }
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
-        self.current().await?.delete(key).await
+        let cache = self.current().await?;
+        match cache.delete(key).await {
+            Err(error) => Err(self.ended(&cache, error).await),
+            done => done,
+        }
     }
 
     async fn scan(&self, prefix: &str) -> Result<Vec<(String, Versioned)>> {
-        self.current().await?.scan(prefix).await
+        let cache = self.current().await?;
+        match cache.scan(prefix).await {
+            Err(error) => Err(self.ended(&cache, error).await),
+            done => done,
+        }
     }
 }

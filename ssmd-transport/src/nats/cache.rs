@@ -45,7 +45,8 @@ pub struct CacheSpec {
 ///
 /// Keys are any text: bytes other than `[A-Za-z0-9_-]` are written as `=HH` but for dots. Times to live go by the
 /// clock of whoever reads, and what has expired takes its place until it is written again. A value that is larger
-/// than the server takes is refused as `Full`, a key of more than [`KEY_BYTES_MAX`] as `Invalid`.
+/// than the server takes is refused as `Full`, a key of more than [`KEY_BYTES_MAX`] as `Invalid`. Once the bucket is
+/// deleted, reads and writes are `NotFound` until it is opened again.
 pub struct NatsCache {
     connection: Connection,
     context: jetstream::Context,
@@ -123,7 +124,12 @@ impl NatsCache {
             Err(cause) if cause.kind() == RawMessageErrorKind::NoMessageFound => {
                 Ok(Last { sequence: 0, value: None })
             }
-            Err(cause) => Err(Error::new(ErrorKind::Unavailable, "read from bucket").because(cause)),
+            Err(cause) => {
+                let gone = matches!(cause.kind(), RawMessageErrorKind::JetStream(error)
+                    if error.error_code() == ErrorCode::STREAM_NOT_FOUND);
+                let kind = if gone { ErrorKind::NotFound } else { ErrorKind::Unavailable };
+                Err(Error::new(kind, "read from bucket").because(cause))
+            }
         }
     }
 
@@ -151,6 +157,7 @@ impl NatsCache {
                 PublishErrorKind::WrongLastSequence => ErrorKind::Conflict,
                 PublishErrorKind::TimedOut => ErrorKind::Timeout,
                 PublishErrorKind::MaxPayloadExceeded => ErrorKind::Full,
+                PublishErrorKind::StreamNotFound => ErrorKind::NotFound,
                 _ => ErrorKind::Unavailable,
             };
             Error::new(kind, "write to bucket").because(cause)
