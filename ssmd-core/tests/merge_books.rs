@@ -77,7 +77,8 @@ impl Run {
 
     fn open(&mut self, at: u64, session: u64, number: usize) {
         let twin = Some(Twin { number, of: 2 });
-        let open = note::Open { url: String::new(), wanted: Vec::new(), shard: Some(0), twin };
+        let open =
+            note::Open { url: String::new(), wanted: Vec::new(), shard: Some(0), category: None, twin };
         self.push(at, session, EntryKind::Open, note::encode(&open), None);
     }
 

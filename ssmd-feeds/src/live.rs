@@ -38,7 +38,7 @@ pub struct LiveOptions {
     /// Where goes which book must be asked for anew, and on which session; see [`crate::Capture::run`].
     pub resync: mpsc::Sender<Resync>,
     /// Where records go, and as what.
-    pub publish: Option<(Arc<dyn Transport>, MakeMessages)>,
+    pub publish: Vec<(Arc<dyn Transport>, MakeMessages)>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where it is counted.
@@ -64,7 +64,8 @@ pub struct Live {
     books: Arc<Mutex<Books>>,
     lags: Lags,
     outputs: Vec<Output>,
-    messages: Vec<Message>,
+    /// For each transport, in their order.
+    messages: Vec<Vec<Message>>,
     /// The last entry of the live log that was decoded.
     reached: u64,
     /// Whether the transport took the last batch; its failure is logged once, not each time.
@@ -84,7 +85,7 @@ impl Live {
             books: Arc::default(),
             lags: Lags::new(&options.metrics, options.feed.name().as_str()),
             outputs: Vec::new(),
-            messages: Vec::new(),
+            messages: options.publish.iter().map(|_| Vec::new()).collect(),
             reached: 0,
             told: true,
             options,
@@ -203,9 +204,9 @@ impl Live {
                 Output::Record(record) => {
                     self.quiet.heard(&record);
                     self.counters.record(record.body.record_type());
-                    if let Some((_, make)) = &self.options.publish {
-                        let category = self.categories.of(of.unwrap_or(record.header.session));
-                        make(&record, category, &mut self.messages);
+                    let category = self.categories.of(of.unwrap_or(record.header.session));
+                    for ((_, make), messages) in self.options.publish.iter().zip(&mut self.messages) {
+                        make(&record, category, messages);
                     }
                 }
                 Output::Resync(symbol) if live => {
@@ -219,20 +220,21 @@ impl Live {
     }
 
     async fn publish(&mut self) {
-        let Some((transport, _)) = &self.options.publish else { return };
-        if self.messages.is_empty() {
-            return;
-        }
-        match transport.publish(std::mem::take(&mut self.messages)).await {
-            Ok(()) => self.told = true,
-            Err(error) => {
-                if self.told {
-                    tracing::warn!(
-                        report = error.report(),
-                        "records are not told until the transport is back"
-                    );
+        for ((transport, _), messages) in self.options.publish.iter().zip(&mut self.messages) {
+            if messages.is_empty() {
+                continue;
+            }
+            match transport.publish(std::mem::take(messages)).await {
+                Ok(()) => self.told = true,
+                Err(error) => {
+                    if self.told {
+                        tracing::warn!(
+                            report = error.report(),
+                            "records are not told until the transport is back"
+                        );
+                    }
+                    self.told = false;
                 }
-                self.told = false;
             }
         }
     }

@@ -338,7 +338,7 @@ async fn the_live_decoder_asks_for_resyncs_and_reads_to_the_end_when_it_is_stopp
         start: Start::Oldest,
         live: (ORIGIN, SessionId(1)),
         resync: running.resync.clone(),
-        publish: None,
+        publish: Vec::new(),
         clock: Arc::new(SystemClock::new()),
         metrics: running.metrics.clone(),
     });

@@ -157,7 +157,7 @@ fn live(
         start: Start::Oldest,
         live: (ORIGIN, SessionId(1)),
         resync,
-        publish: None,
+        publish: Vec::new(),
         clock: Arc::new(SystemClock::new()),
         metrics: metrics.clone(),
     })

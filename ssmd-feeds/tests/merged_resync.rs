@@ -42,7 +42,8 @@ impl Script {
 
     fn open(&mut self, seconds: u64, session: u64, number: usize) {
         let twin = Some(Twin { number, of: 2 });
-        let open = note::Open { url: String::new(), wanted: Vec::new(), shard: Some(0), twin };
+        let open =
+            note::Open { url: String::new(), wanted: Vec::new(), shard: Some(0), category: None, twin };
         self.push(seconds, session, EntryKind::Open, note::encode(&open));
     }
 
@@ -108,7 +109,7 @@ async fn what_the_clock_shows_is_asked_of_every_connection() {
         start: Start::Oldest,
         live: (ORIGIN, SessionId(1)),
         resync,
-        publish: None,
+        publish: Vec::new(),
         clock: Arc::new(SystemClock::new()),
         metrics: Metrics::new(),
     });

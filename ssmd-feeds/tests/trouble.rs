@@ -188,7 +188,7 @@ async fn records_are_published_as_they_become_durable_and_a_listener_that_fails_
         start: Start::Oldest,
         live: (ORIGIN, SessionId(1)),
         resync: running.resync.clone(),
-        publish: Some((Arc::clone(&listener) as Arc<dyn Transport>, Arc::new(make))),
+        publish: vec![(Arc::clone(&listener) as Arc<dyn Transport>, Arc::new(make))],
         clock: Arc::new(SystemClock::new()),
         metrics: Metrics::new(),
     });

@@ -65,7 +65,7 @@ impl<T: ?Sized> Reopened<T> {
     }
 }
 
-/// Whether the journal itself has ended. A start that lies before what is kept names its origin.
+/// Whether the journal or the cache itself has ended. A start that lies before what is kept names its origin.
 fn is_end(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Closed => true,

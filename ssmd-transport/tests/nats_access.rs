@@ -23,7 +23,8 @@ use ssmd_core::{
     SystemClock, Transport,
 };
 use ssmd_transport::nats::{
-    self, Auth, CacheSpec, Connection, JournalSpec, Options, Storage, StreamSpec, Tls,
+    self, Auth, BrokerOptions, CacheSpec, Connection, JournalSpec, NatsBroker, Options, Storage, StreamSpec,
+    Tls,
 };
 use support::{entry, in_time};
 use tokio::sync::mpsc;
@@ -134,7 +135,7 @@ fn journal(environment: &str) -> JournalSpec {
     JournalSpec { environment, feed: FeedName::new("kraken").unwrap(), stream }
 }
 
-const SERVICES: [&str; 3] = ["connector", "archiver", "listener"];
+const SERVICES: [&str; 4] = ["connector", "archiver", "listener", "cache"];
 
 fn shipped() -> Option<Server> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/nats/permissions.conf");
@@ -172,10 +173,33 @@ async fn each_service_can_do_its_work_with_the_shipped_permissions() {
     let mut heard = heard.subscribe(&"prod.*.json.>".parse().unwrap()).await.unwrap();
     let subject = "prod.kraken.json.trade.BTC~2FUSD".parse().unwrap();
     let message = Message { subject, headers: Vec::new(), payload: Bytes::from_static(b"{}") };
-    connector.transport().publish(vec![message.clone()]).await.unwrap();
+    // As programs do it: with the stream that keeps records.
+    let auth = Auth::Password { user: "connector".into(), password: secret("connector") };
+    let broker = NatsBroker::new(BrokerOptions {
+        server: Options { name: "connector".into(), auth, ..Options::new(server.url()) },
+        stream: Some(StreamSpec::of_records(&EnvironmentName::new("prod").unwrap(), "ssmd-prod-records")),
+        retained: |_| true,
+        clock: Arc::new(SystemClock::new()),
+    });
+    broker.publish(vec![message.clone()]).await.unwrap();
     assert_eq!(in_time(heard.next()).await.unwrap(), Delivery::Message(message));
+    broker.flush().await.unwrap();
+    let (client, _told) = violations(&server, "listener").await;
+    let kept = async_nats::jetstream::new(client).get_stream("ssmd-prod-records").await.unwrap();
+    assert_eq!(kept.cached_info().state.messages, 1);
+    let late = async_nats::jetstream::consumer::pull::Config::default();
+    let late = kept.create_consumer(late).await.unwrap();
+    let mut replayed = late.fetch().max_messages(1).messages().await.unwrap();
+    assert_eq!(in_time(replayed.next()).await.unwrap().unwrap().payload, Bytes::from_static(b"{}"));
     let found = listener.cache(&bucket).await.unwrap().scan("a").await.unwrap();
     assert_eq!(found.len(), 1);
+
+    // `ssmd-cache`: the logs from their beginning, and the latest values.
+    let keeper = service(&server, "cache").await;
+    let bucket = keeper.cache(&bucket).await.unwrap();
+    bucket.put("kraken.ticker.X", Bytes::from_static(b"x"), Expect::Absent, None).await.unwrap();
+    let mut entries = keeper.journal(&journal("prod")).await.unwrap().read(Start::Oldest).await.unwrap();
+    assert_eq!(in_time(entries.next(NonZeroUsize::MIN)).await.unwrap(), batch[..1]);
 }
 
 /// What the server refuses, in its words.
@@ -191,51 +215,59 @@ async fn violations(server: &Server, name: &str) -> (async_nats::Client, mpsc::R
     (options.connect(server.url()).await.unwrap(), told)
 }
 
-/// Who may publish where, of the connector, the archiver and the listener.
-const PUBLISH: [(&str, [bool; 3]); 32] = [
-    ("prod.kraken.log.a", [true, false, false]),
-    ("prod.kraken.json.trade.X", [true, false, false]),
-    ("prod.kalshi.economics.capnp.trade.X", [true, false, false]),
-    ("dev.kraken.log.a", [false, false, false]),
-    ("dev.kraken.json.trade.X", [false, false, false]),
-    ("$KV.ssmd-prod.a", [true, false, false]),
-    ("$KV.other.a", [false, false, false]),
-    ("$JS.API.INFO", [true, false, false]),
-    ("$JS.API.STREAM.INFO.ssmd-prod", [true, true, false]),
-    ("$KV.ssmd-prod.prod.kraken.covered.o", [true, true, false]),
-    ("$KV.ssmd-prod.prod.kraken.other.o", [true, false, false]),
-    ("$JS.API.STREAM.INFO.KV_ssmd-prod", [true, true, true]),
-    ("$JS.API.STREAM.CREATE.ssmd-prod", [true, false, false]),
-    ("$JS.API.STREAM.CREATE.other", [false, false, false]),
-    ("$JS.API.STREAM.UPDATE.ssmd-prod", [true, false, false]),
-    ("$JS.API.STREAM.DELETE.ssmd-prod", [false, false, false]),
-    ("$JS.API.STREAM.PURGE.ssmd-prod", [false, false, false]),
-    ("$JS.API.STREAM.MSG.DELETE.ssmd-prod", [false, false, false]),
-    ("$JS.API.STREAM.MSG.GET.ssmd-prod", [true, true, false]),
-    ("$JS.API.STREAM.NAMES", [false, false, false]),
-    ("$JS.API.STREAM.LIST", [false, false, false]),
-    ("$JS.API.STREAM.SNAPSHOT.ssmd-prod", [false, false, false]),
-    ("$JS.API.STREAM.RESTORE.ssmd-prod", [false, false, false]),
-    ("$JS.API.CONSUMER.CREATE.ssmd-prod", [true, true, false]),
-    ("$JS.API.CONSUMER.DURABLE.CREATE.ssmd-prod.c", [false, false, false]),
-    ("$JS.API.CONSUMER.DELETE.ssmd-prod.c", [false, false, false]),
-    ("$JS.API.CONSUMER.MSG.NEXT.ssmd-prod.c", [true, true, false]),
-    ("$JS.API.ACCOUNT.PURGE.A", [false, false, false]),
-    ("$JS.API.META.LEADER.STEPDOWN", [false, false, false]),
-    ("$SYS.REQ.SERVER.PING", [false, false, false]),
-    ("_INBOX.connector.x", [true, false, false]),
-    ("_INBOX.archiver.x", [false, true, false]),
+/// Who may publish where, of the connector, the archiver, the listener and the cache.
+const PUBLISH: [(&str, [bool; 4]); 40] = [
+    ("prod.kraken.log.a", [true, false, false, false]),
+    ("prod.kraken.json.trade.X", [true, false, false, false]),
+    ("prod.kalshi.economics.capnp.trade.X", [true, false, false, false]),
+    ("dev.kraken.log.a", [false, false, false, false]),
+    ("dev.kraken.json.trade.X", [false, false, false, false]),
+    ("$KV.ssmd-prod.a", [true, false, false, false]),
+    ("$KV.ssmd-prod.kraken.ticker.X", [true, false, false, true]),
+    ("$JS.API.STREAM.CREATE.KV_ssmd-prod", [true, false, false, true]),
+    ("$KV.other.a", [false, false, false, false]),
+    ("$JS.API.INFO", [true, false, false, false]),
+    ("$JS.API.STREAM.INFO.ssmd-prod", [true, true, false, true]),
+    ("$KV.ssmd-prod.prod.kraken.covered.o", [true, true, false, false]),
+    ("$KV.ssmd-prod.prod.kraken.other.o", [true, false, false, false]),
+    ("$JS.API.STREAM.INFO.KV_ssmd-prod", [true, true, true, true]),
+    ("$JS.API.STREAM.CREATE.ssmd-prod", [true, false, false, false]),
+    ("$JS.API.STREAM.CREATE.other", [false, false, false, false]),
+    ("$JS.API.STREAM.CREATE.ssmd-prod-records", [true, false, false, false]),
+    ("$JS.API.STREAM.UPDATE.ssmd-prod-records", [true, false, false, false]),
+    ("$JS.API.STREAM.INFO.ssmd-prod-records", [true, false, true, false]),
+    ("$JS.API.STREAM.DELETE.ssmd-prod-records", [false, false, false, false]),
+    ("$JS.API.CONSUMER.CREATE.ssmd-prod-records", [false, false, true, false]),
+    ("$JS.API.CONSUMER.MSG.NEXT.ssmd-prod-records.c", [false, false, true, false]),
+    ("$JS.API.STREAM.UPDATE.ssmd-prod", [true, false, false, false]),
+    ("$JS.API.STREAM.DELETE.ssmd-prod", [false, false, false, false]),
+    ("$JS.API.STREAM.PURGE.ssmd-prod", [false, false, false, false]),
+    ("$JS.API.STREAM.MSG.DELETE.ssmd-prod", [false, false, false, false]),
+    ("$JS.API.STREAM.MSG.GET.ssmd-prod", [true, true, false, true]),
+    ("$JS.API.STREAM.NAMES", [false, false, false, false]),
+    ("$JS.API.STREAM.LIST", [false, false, false, false]),
+    ("$JS.API.STREAM.SNAPSHOT.ssmd-prod", [false, false, false, false]),
+    ("$JS.API.STREAM.RESTORE.ssmd-prod", [false, false, false, false]),
+    ("$JS.API.CONSUMER.CREATE.ssmd-prod", [true, true, false, true]),
+    ("$JS.API.CONSUMER.DURABLE.CREATE.ssmd-prod.c", [false, false, false, false]),
+    ("$JS.API.CONSUMER.DELETE.ssmd-prod.c", [false, false, false, false]),
+    ("$JS.API.CONSUMER.MSG.NEXT.ssmd-prod.c", [true, true, false, true]),
+    ("$JS.API.ACCOUNT.PURGE.A", [false, false, false, false]),
+    ("$JS.API.META.LEADER.STEPDOWN", [false, false, false, false]),
+    ("$SYS.REQ.SERVER.PING", [false, false, false, false]),
+    ("_INBOX.connector.x", [true, false, false, false]),
+    ("_INBOX.archiver.x", [false, true, false, false]),
 ];
 /// Who may listen where.
-const SUBSCRIBE: [(&str, [bool; 3]); 8] = [
-    (">", [false, false, false]),
-    ("prod.>", [false, false, false]),
-    ("prod.kraken.log.*", [false, false, false]),
-    ("prod.*.json.>", [false, false, true]),
-    ("dev.*.json.>", [false, false, false]),
-    ("_INBOX.>", [false, false, false]),
-    ("$JS.API.>", [false, false, false]),
-    ("$KV.ssmd-prod.>", [false, false, false]),
+const SUBSCRIBE: [(&str, [bool; 4]); 8] = [
+    (">", [false, false, false, false]),
+    ("prod.>", [false, false, false, false]),
+    ("prod.kraken.log.*", [false, false, false, false]),
+    ("prod.*.json.>", [false, false, true, true]),
+    ("dev.*.json.>", [false, false, false, false]),
+    ("_INBOX.>", [false, false, false, false]),
+    ("$JS.API.>", [false, false, false, false]),
+    ("$KV.ssmd-prod.>", [false, false, false, false]),
 ];
 
 #[tokio::test]

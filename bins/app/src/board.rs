@@ -17,12 +17,13 @@ use crate::archiver::{self, Archived};
 use crate::connector::{self, Recorded};
 use crate::control::Controlled;
 use crate::folder::Folder;
+use crate::projecting::{self, Projected};
 use crate::reload::{Answer, Apply, Declared, Order, State};
 use crate::status::{FeedBook, FeedStatus, Status};
 
 /// Everything that can be seen of a running process.
 pub(crate) struct Board {
-    /// `up`, `connector` or `archiver`.
+    /// `up`, `connector`, `archiver` or `cache`.
     pub role: &'static str,
     /// The environment's name.
     pub environment: String,
@@ -44,6 +45,8 @@ pub(crate) struct Board {
     pub recorded: connector::Shown,
     /// What is archived here.
     pub archived: archiver::Shown,
+    /// What is projected here.
+    pub projected: projecting::Shown,
     /// Where records are told, if anything is decoded here.
     pub transport: Option<Arc<dyn Transport>>,
     /// Stops the process.
@@ -60,6 +63,11 @@ impl Board {
                 feeds.len() - 1
             });
             archived.describe(self.origin(name), &mut feeds[at]);
+        }
+        for (name, projected) in &self.projected() {
+            let mut feed = FeedStatus::named(name);
+            projected.describe(&mut feed);
+            feeds.push(feed);
         }
         let State { document, version, refused } = self.declared.now();
         let mut status = Status {
@@ -89,6 +97,10 @@ impl Board {
         self.archived.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn projected(&self) -> BTreeMap<FeedName, Projected> {
+        self.projected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// When something other than a heartbeat last came, over all feeds.
     pub(crate) fn last_activity(&self) -> Option<Duration> {
         self.recorded().iter().filter_map(|feed| feed.last_activity()).max()
@@ -109,7 +121,8 @@ impl Board {
         if !silent.is_empty() {
             return Err(format!("no connection: {}", silent.join(", ")));
         }
-        self.archived().iter().try_for_each(|(name, archived)| archived.ready(name))
+        self.archived().iter().try_for_each(|(name, archived)| archived.ready(name))?;
+        self.projected().iter().try_for_each(|(name, projected)| projected.ready(name))
     }
 
     /// Which log is in a feed's folder now.

@@ -9,11 +9,15 @@ use clap_complete::Shell;
 use ssmd_core::{Day, Timestamp};
 
 mod books;
+mod daemons;
 mod environment;
+mod journal;
 mod running;
 
 pub use books::{Books, FeedShow};
+pub use daemons::{Archiver, Cache, Connector};
 pub use environment::*;
+pub use journal::{JournalArgs, JournalCommand, JournalInspect, JournalLs};
 pub use running::{Deploy, EnvApply, EnvHistory, Running, Versions};
 
 /// Stupid simple market data: records exchange feeds, archives them, proves what it has, and replays it.
@@ -63,15 +67,15 @@ Examples:
 built yet, which nothing starts with.";
 
 const TAIL: &str = "\
-A record's subject is ENVIRONMENT.FEED.record.TYPE.SYMBOL, of a feed with a
-category ENVIRONMENT.FEED.CATEGORY.record.TYPE.SYMBOL. In a filter `*` stands
+A record's subject is ENVIRONMENT.FEED.json.TYPE.SYMBOL, of a feed with a
+category ENVIRONMENT.FEED.CATEGORY.json.TYPE.SYMBOL. In a filter `*` stands
 for one part and `>` for all that follow; `/` in a symbol is ~2F.
 
 Examples:
   ssmd tail                                  everything
-  ssmd tail '*.kraken.record.trade.>'        trades of one feed
-  ssmd tail '*.*.record.*.BTC~2FUSD'         one symbol
-  ssmd tail '*.*.record.gap.>'               holes, as they are found";
+  ssmd tail '*.kraken.json.trade.>'        trades of one feed
+  ssmd tail '*.*.json.*.BTC~2FUSD'         one symbol
+  ssmd tail '*.*.json.gap.>'               holes, as they are found";
 
 const CAT: &str = "\
 Examples:
@@ -147,6 +151,9 @@ pub enum Command {
     Tail(Tail),
     /// Show how what runs in the data folder is doing.
     Status(Running),
+    /// Look into a journal: which logs it holds, and their entries.
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// List what an archive holds.
     Ls(Ls),
     /// Print what was received, byte for byte.
@@ -207,37 +214,6 @@ pub struct Until {
     /// Stop when no frame but heartbeats has come for this long, counted from the first frame.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub until_idle: Option<Duration>,
-}
-
-/// `ssmd-connector`: records feeds into local logs. `ssmd-archiver` makes an archive of them.
-#[derive(Debug, Parser)]
-#[command(name = "ssmd-connector", version)]
-pub struct Connector {
-    /// What every daemon takes.
-    #[command(flatten)]
-    pub daemon: Daemon,
-    /// When to stop by itself.
-    #[command(flatten)]
-    pub until: Until,
-    /// Write logs as JSON lines.
-    #[arg(long)]
-    pub log_json: bool,
-}
-
-/// `ssmd-archiver`: makes an archive of the local logs that `ssmd-connector` writes, and tells them what they may
-/// forget.
-#[derive(Debug, Parser)]
-#[command(name = "ssmd-archiver", version)]
-pub struct Archiver {
-    /// What every daemon takes.
-    #[command(flatten)]
-    pub daemon: Daemon,
-    /// Archive what is durable now, and end.
-    #[arg(long, conflicts_with = "run_for")]
-    pub once: bool,
-    /// Write logs as JSON lines.
-    #[arg(long)]
-    pub log_json: bool,
 }
 
 /// `ssmd up`.
@@ -348,7 +324,7 @@ pub struct Tail {
     /// The folder it was started with.
     #[arg(long, value_name = "DIR", default_value = "./ssmd-data", env = "SSMD_DATA")]
     pub data: PathBuf,
-    /// Only records whose subject matches: ENV.FEED[.CATEGORY].record.TYPE.SYMBOL, `*` for one part, `>` for the rest.
+    /// Only records whose subject matches: ENV.FEED[.CATEGORY].json.TYPE.SYMBOL, `*` for one part, `>` for the rest.
     #[arg(default_value = ">")]
     pub filter: String,
 }

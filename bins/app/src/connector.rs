@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ssmd_core::environment::{Environment, FeedSpec};
+use ssmd_core::environment::{Environment, FeedSpec, RecordFormat};
 use ssmd_core::metrics::{self, Gauge};
 use ssmd_core::{
     Books, Cache, Clock, DecodeCounts, EnvironmentName, Error, ErrorKind, Evidence, Feed, FeedName, Filter,
-    GapCause, Journal, Metrics, Record, Result, SessionId, Start, Subject, Symbol, Tasks, Transport,
+    GapCause, Journal, Metrics, Result, SessionId, Start, Symbol, Tasks, Transport,
 };
 use ssmd_feeds::capture::{Capture, CaptureOptions, CaptureStatus};
 use ssmd_feeds::lag::ReceiveLag;
@@ -26,7 +26,10 @@ use crate::backends;
 use crate::folder::Folder;
 use crate::shared::Shared;
 use crate::status::{FeedBook, FeedStatus, ShardStatus};
+use crate::telling;
 
+/// What a recorder is called at servers.
+const SERVICE: &str = "connector";
 /// How long captures may take to close their sessions and reach the disk.
 const CAPTURE_STOPS_WITHIN: Duration = Duration::from_secs(30);
 /// How long decoders may take to reach what was captured.
@@ -44,6 +47,8 @@ pub(crate) struct Connector {
     folder: Folder,
     shared: Option<Shared>,
     transport: Arc<MemoryTransport>,
+    /// The same in the broker's format, if that is another one.
+    other: Option<(RecordFormat, Arc<MemoryTransport>)>,
     /// Where the latest values are kept, if anywhere.
     cache: Option<Arc<dyn Cache>>,
     /// What tells a broker, if there is one.
@@ -77,6 +82,8 @@ pub(crate) struct Recorded {
     receive_lag: ReceiveLag,
     resync: mpsc::Sender<Resync>,
     lag: Gauge,
+    /// What keeps the latest values, if anything does.
+    projector: Option<Projector>,
     /// How far the shared journal is behind the log, in entries and in seconds.
     relay: Option<(Gauge, Gauge)>,
     missing: Gauge,
@@ -110,7 +117,8 @@ impl Connector {
             folder: folder.clone(),
             shared,
             transport: Arc::new(MemoryTransport::new()),
-            cache: backends::cache(environment, &clock)?.map(|cache| cache as Arc<dyn Cache>),
+            other: other(environment),
+            cache: backends::cache(environment, SERVICE, &clock)?,
             publishing: Tasks::new(),
             clock,
             metrics,
@@ -120,7 +128,7 @@ impl Connector {
                 .detail("no feed of the environment is enabled")
                 .with("environment", &environment.name));
         }
-        if let Some(broker) = backends::broker(environment, &connector.clock)? {
+        if let Some(broker) = backends::broker(environment, SERVICE, &connector.clock)? {
             connector.publish(broker).await?;
         }
         for spec in environment.enabled() {
@@ -131,8 +139,9 @@ impl Connector {
 
     /// Tells a broker too what is told inside this process.
     async fn publish(&mut self, broker: Arc<dyn Broker>) -> Result<()> {
+        let heard = self.other.as_ref().map_or(&self.transport, |(_, other)| other);
         let publisher = Publisher {
-            heard: self.transport.subscribe(&Filter::all()).await?,
+            heard: heard.subscribe(&Filter::all()).await?,
             broker,
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
@@ -158,7 +167,6 @@ impl Connector {
         let capture = self.capture(spec, (&declared, twins), changes, &log, &context.subscriptions);
         let (resync, resyncs) = mpsc::channel(RESYNCS_MAX);
         let position = log.position();
-        let transport = Arc::clone(&self.transport);
         let (projector, tellers) = self.tellers(spec);
         let live = Live::new(LiveOptions {
             feed: declared.feed,
@@ -166,10 +174,7 @@ impl Connector {
             start: Start::After([(log.origin(), position.next - 1)].into()),
             live: (log.origin(), SessionId(position.next_session)),
             resync: resync.clone(),
-            publish: Some((
-                Arc::clone(&transport) as Arc<dyn Transport>,
-                messages(&self.environment, spec, transport, projector),
-            )),
+            publish: self.telling(spec, projector.clone()),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
         });
@@ -181,6 +186,7 @@ impl Connector {
             books: live.books(),
             receive_lag: live.receive_lag(),
             resync,
+            projector,
             lag: self.metrics.gauge(&metrics::LAG, &[spec.name.as_str()]),
             relay: self.shared.as_ref().map(|_| {
                 let gauge = |of| self.metrics.gauge(of, &[spec.name.as_str()]);
@@ -210,6 +216,24 @@ impl Connector {
             projector
         });
         (projector, tellers)
+    }
+
+    /// Where records go, and as what.
+    fn telling(
+        &self,
+        spec: &FeedSpec,
+        projector: Option<Projector>,
+    ) -> Vec<(Arc<dyn Transport>, MakeMessages)> {
+        let messages = |format, to: &Arc<MemoryTransport>| {
+            telling::messages(&self.environment, spec, format, Arc::clone(to))
+        };
+        let here = telling::projected(messages(RecordFormat::Json, &self.transport), projector);
+        let here = (Arc::clone(&self.transport) as Arc<dyn Transport>, here);
+        let there = self
+            .other
+            .iter()
+            .map(|(format, to)| (Arc::clone(to) as Arc<dyn Transport>, messages(*format, to)));
+        std::iter::once(here).chain(there).collect()
     }
 
     fn capture(
@@ -357,7 +381,7 @@ impl Connector {
     }
 
     /// Where records are told as they are decoded, on subjects
-    /// `{environment}.{feed}[.{category}].record.{type}.{symbol}`.
+    /// `{environment}.{feed}[.{category}].json.{type}.{symbol}`.
     pub(crate) fn transport(&self) -> Arc<dyn Transport> {
         Arc::clone(&self.transport) as Arc<dyn Transport>
     }
@@ -482,6 +506,7 @@ impl Recorded {
             lag_seconds: self.lag.get(),
             receive_lag_seconds: self.receive_lag.most_seconds(),
             relay_behind: self.relay.as_ref().map(|(behind, _)| behind.get() as u64),
+            cache_behind: self.projector.as_ref().map(|projector| projector.behind() as u64),
             relay_lag_seconds: self.relay.as_ref().map(|(_, lag)| lag.get()),
             ..FeedStatus::default()
         }
@@ -539,34 +564,10 @@ impl Sampler {
     }
 }
 
-/// Records as JSON lines, on a subject that says what they are; nothing while nobody listens. The latest ones also go
-/// to the cache.
-fn messages(
-    environment: &EnvironmentName,
-    spec: &FeedSpec,
-    transport: Arc<MemoryTransport>,
-    projector: Option<Projector>,
-) -> MakeMessages {
-    let (environment, feed, usual) = (environment.clone(), spec.name.clone(), spec.category.clone());
-    Arc::new(move |record: &Record, category, out| {
-        if let Some(projector) = &projector {
-            projector.take(record);
-        }
-        if transport.listeners() == 0 {
-            return;
-        }
-        let symbol = record.header.symbol.as_ref().map_or_else(|| "_".to_owned(), Symbol::token);
-        let tail = ["record", record.body.record_type().word(), symbol.as_str()];
-        let head = [environment.as_str(), feed.as_str()];
-        match Subject::new(head.into_iter().chain(category.or(usual.as_deref())).chain(tail)) {
-            Ok(subject) => {
-                let mut payload = Vec::with_capacity(256);
-                ssmd_core::codec::json::encode(record, &feed, &mut payload);
-                out.push(ssmd_core::Message { subject, headers: Vec::new(), payload: payload.into() });
-            }
-            Err(error) => tracing::error!(%error, "a record has no subject"),
-        }
-    })
+/// What carries records to a broker that wants them in another format than whoever listens here.
+fn other(environment: &Environment) -> Option<(RecordFormat, Arc<MemoryTransport>)> {
+    let format = environment.transport.format();
+    (format != RecordFormat::Json).then(|| (format, Arc::new(MemoryTransport::new())))
 }
 
 /// Whose sockets the feed uses.

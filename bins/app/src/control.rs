@@ -25,7 +25,7 @@ const REQUEST_BYTES_MAX: u64 = 24 * 1024 * 1024;
 /// How long a client may take to send its request, and what runs to answer the first line.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Names of the sockets, by the role of the process that listens.
-pub(crate) const ROLES: [&str; 3] = ["up", "connector", "archiver"];
+pub(crate) const ROLES: [&str; 4] = ["up", "connector", "archiver", "cache"];
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

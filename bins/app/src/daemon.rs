@@ -21,11 +21,12 @@ use crate::board::Board;
 use crate::cli;
 use crate::connector::Connector;
 use crate::folder::Folder;
+use crate::projecting::{Projections, Source};
 use crate::reload::{Declared, ORDERS_MAX, Order};
 use crate::shared::Shared;
 use crate::simulated::Simulate;
 use crate::status::Status;
-use crate::{control, document, http, simulated, view};
+use crate::{backends, control, document, http, simulated, view};
 
 mod reconcile;
 
@@ -38,6 +39,8 @@ pub(crate) enum Role {
     Connector,
     /// From logs to the archive.
     Archiver,
+    /// From journals to the cache.
+    Cache,
 }
 
 impl Role {
@@ -47,7 +50,23 @@ impl Role {
             Self::Up => "up",
             Self::Connector => "connector",
             Self::Archiver => "archiver",
+            Self::Cache => "cache",
         }
+    }
+
+    /// Whether it opens the feeds' connections.
+    fn records(self) -> bool {
+        matches!(self, Self::Up | Self::Connector)
+    }
+
+    /// Whether it makes the archive.
+    fn archives(self) -> bool {
+        matches!(self, Self::Up | Self::Archiver)
+    }
+
+    /// What it is called at servers (`deploy/nats/permissions.conf`).
+    fn service(self) -> &'static str {
+        if self.records() { "connector" } else { self.word() }
     }
 }
 
@@ -131,6 +150,7 @@ struct Parts {
     recorded: Arc<dyn Store>,
     connector: Option<Connector>,
     archivers: Option<Archivers>,
+    projections: Option<Projections>,
     listener: Option<tokio::net::TcpListener>,
     store: String,
     folder: Folder,
@@ -155,7 +175,6 @@ impl Parts {
             None => None,
         };
         let spec = folder.store(&environment.archive());
-        let service = if plan.role == Role::Archiver { "archiver" } else { "connector" };
         let mut parts = Self {
             role: plan.role,
             once: plan.once,
@@ -164,19 +183,20 @@ impl Parts {
             recorded: Arc::new(FileStore::open(folder.path())?),
             connector: None,
             archivers: None,
+            projections: None,
             listener,
             store: spec.to_string(),
             folder: folder.clone(),
-            shared: Shared::of(environment, service, (clock, metrics))?,
+            shared: Shared::of(environment, plan.role.service(), (clock, metrics))?,
             clock: Arc::clone(clock),
             metrics: metrics.clone(),
             started: clock.elapsed(),
         };
-        if plan.role != Role::Archiver {
+        if plan.role.records() {
             let how = if plan.simulate.is_some() { "start, simulated" } else { "start" };
             parts.connector = Some(parts.start_connector(declared, how).await?);
         }
-        if plan.role != Role::Connector {
+        if plan.role.archives() {
             let store = ssmd_storage::open(&spec, std::path::Path::new("."))?;
             let store = Arc::new(Observed::new(store, Arc::clone(clock), metrics.clone()));
             let from = (folder, parts.shared.clone());
@@ -187,6 +207,14 @@ impl Parts {
                 archivers.archive(&feed.name, |stop| parts.journal(&feed.name, stop));
             }
             parts.archivers = Some(archivers);
+        }
+        if plan.role == Role::Cache {
+            let mut projections = Projections::new(environment, plan.role.service(), clock)?;
+            for feed in environment.enabled() {
+                let source = parts.source(feed)?;
+                projections.project(feed, || source);
+            }
+            parts.projections = Some(projections);
         }
         Ok(parts)
     }
@@ -211,6 +239,47 @@ impl Parts {
             services.token(),
         );
         services.spawn("document", watched);
+    }
+
+    /// What a feed's latest values are taken from: the log in the data folder, the shared journal, or what a recorder
+    /// tells a broker. Without any of these the log, once it is there.
+    fn source(
+        &self,
+        spec: &FeedSpec,
+    ) -> Result<impl Future<Output = Result<Source>> + Send + 'static + use<>> {
+        let directory = self.folder.log(&spec.name);
+        let told = match &self.shared {
+            None if !directory.exists() => self.told(spec)?,
+            _ => None,
+        };
+        let (shared, clock, feed) = (self.shared.clone(), Arc::clone(&self.clock), spec.name.clone());
+        Ok(async move {
+            if let Some(told) = told {
+                return Ok(told);
+            }
+            loop {
+                match LogReader::open(&directory, Arc::clone(&clock)) {
+                    Ok(log) => return Ok(Source::Journal(Arc::new(log))),
+                    Err(error) if error.kind() == ErrorKind::NotFound => match &shared {
+                        Some(shared) => return Ok(Source::Journal(shared.journal(&feed))),
+                        None => clock.sleep(LOOK_EVERY).await,
+                    },
+                    Err(error) => return Err(error),
+                }
+            }
+        })
+    }
+
+    /// What a recorder tells a broker of this feed, if the environment has one.
+    fn told(&self, spec: &FeedSpec) -> Result<Option<Source>> {
+        let environment = &self.environment;
+        let Some(broker) = backends::broker(environment, self.role.service(), &self.clock)? else {
+            return Ok(None);
+        };
+        let format = environment.transport.format();
+        let category = spec.category.as_ref().map(|category| format!(".{category}")).unwrap_or_default();
+        let filter = format!("{}.{}{category}.{}.>", environment.name, spec.name, format.word()).parse()?;
+        Ok(Some(Source::Transport(broker, filter, format)))
     }
 
     /// The log that is written here; or the one that another process writes into the data folder; or, without one,
@@ -261,6 +330,7 @@ impl Parts {
             clock: Arc::clone(&self.clock),
             recorded: self.connector.as_ref().map(Connector::shown).unwrap_or_default(),
             archived: self.archivers.as_ref().map(Archivers::shown).unwrap_or_default(),
+            projected: self.projections.as_ref().map(Projections::shown).unwrap_or_default(),
             transport: self.connector.as_ref().map(Connector::transport),
             stop,
         }
@@ -322,6 +392,10 @@ impl Parts {
                     None => std::future::pending().await,
                 } } => return ended,
                 failed = archiving(self.archivers.as_mut(), recording) => return failed,
+                failed = async { match &mut self.projections {
+                    Some(projections) => projections.wait().await,
+                    None => std::future::pending().await,
+                } } => return failed,
                 Some(order) = ordered.recv() => order,
             };
             Box::pin(self.take(order)).await?;
@@ -342,7 +416,11 @@ impl Parts {
             Some(connector) => connector.close().await,
             None => Ok(()),
         };
-        captured.and(archived).and(closed)
+        let projected = match &mut self.projections {
+            Some(projections) => projections.stop().await,
+            None => Ok(()),
+        };
+        captured.and(archived).and(closed).and(projected)
     }
 }
 
@@ -368,6 +446,7 @@ fn default_listen(role: Role) -> Option<SocketAddr> {
         Role::Up => None,
         Role::Connector => Some(SocketAddr::from(([127, 0, 0, 1], 9601))),
         Role::Archiver => Some(SocketAddr::from(([127, 0, 0, 1], 9602))),
+        Role::Cache => Some(SocketAddr::from(([127, 0, 0, 1], 9603))),
     }
 }
 

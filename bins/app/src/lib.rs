@@ -1,6 +1,6 @@
 //! What every ssmd binary shares: flags, environment, logs, health, control socket, signals, exit codes.
 //!
-//! The binaries call [`ssmd`], [`connector`] and [`archiver`] and do nothing else.
+//! The binaries call [`ssmd`], [`connector`], [`archiver`] and [`cache`] and do nothing else.
 
 use clap::Parser;
 use ssmd_core::Result;
@@ -25,10 +25,12 @@ mod logs;
 mod online;
 mod output;
 mod progress;
+mod projecting;
 mod reload;
 mod shared;
 mod simulated;
 pub mod status;
+mod telling;
 mod templates;
 mod view;
 
@@ -75,6 +77,24 @@ pub fn archiver() -> Exit {
             flags: cli.daemon,
             until_idle: None,
             once: cli.once,
+            simulate: None,
+        };
+        commands::up::record(plan).await
+    })
+}
+
+/// The program `ssmd-cache`.
+pub fn cache() -> Exit {
+    let cli = cli::Cache::parse();
+    logs::start(cli.log_json, false);
+    run(async move {
+        let environment = environment::load(cli.daemon.config.as_deref())?;
+        let plan = Plan {
+            role: Role::Cache,
+            environment,
+            flags: cli.daemon,
+            until_idle: None,
+            once: false,
             simulate: None,
         };
         commands::up::record(plan).await

@@ -288,7 +288,7 @@ where
 
 fn unexcluded(why: &str) -> Finding {
     Finding {
-        code: Code::Unserved,
+        code: Code::Unreachable,
         message: format!("nothing keeps archivers of several hosts apart: {why}"),
         places: vec![Place::of(&["spec", "journal", "nats"]), Place::of(&["spec", "jetstream"]), Place::of(&["spec"])],
         expected: Some(

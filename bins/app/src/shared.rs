@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmd_core::environment::{Environment, JetStreamSpec, JournalSpec};
-use ssmd_core::{Cache, Clock, EnvironmentName, FeedName, Journal, Metrics, Result};
+use ssmd_core::{Cache, Clock, EnvironmentName, Error, ErrorKind, FeedName, Journal, Metrics, Result};
 use ssmd_storage::Head;
 use ssmd_transport::nats::{self, CacheSpec, Connection, StreamSpec};
 use ssmd_transport::relay::{Healed, Healing, Keys};
@@ -45,7 +45,7 @@ impl Shared {
         (clock, metrics): (&Arc<dyn Clock>, &Metrics),
     ) -> Result<Option<Self>> {
         let JournalSpec::JetStream(spec) = &environment.journal else { return Ok(None) };
-        let mut server = backends::nats(spec.url.as_deref(), spec.credentials.as_ref())?;
+        let mut server = backends::nats(spec.url.as_deref(), &spec.tls, spec.credentials.as_ref())?;
         let stream = stream(spec, &environment.name);
         name.clone_into(&mut server.name);
         let inner = Inner {
@@ -57,6 +57,24 @@ impl Shared {
             connection: Mutex::new(None),
         };
         Ok(Some(Self(Arc::new(inner))))
+    }
+
+    /// The stream's name.
+    pub(crate) fn stream(&self) -> &str {
+        &self.0.stream.name
+    }
+
+    /// Whether the stream is there; opening a journal makes it.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not, and as connecting.
+    pub(crate) async fn check(&self) -> Result<()> {
+        if self.connect().await?.has_stream(self.stream()).await? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NotFound, "find journal")
+            .with("stream", self.stream())
+            .hint("the first recorder of the environment makes it"))
     }
 
     /// The journal of one feed.

@@ -113,6 +113,9 @@ pub struct FeedStatus {
     /// Age in seconds of the oldest of them.
     #[serde(default)]
     pub relay_lag_seconds: Option<f64>,
+    /// Latest values that are not in the cache yet; null without one.
+    #[serde(default)]
+    pub cache_behind: Option<u64>,
     /// Objects written to the archive since the start.
     pub objects: u64,
     /// Bytes written to the archive since the start, compressed.
@@ -185,7 +188,7 @@ impl FeedStatus {
                 problems.push(format!("{}: {what}", self.feed));
             }
         };
-        if role != "archiver" {
+        if !matches!(role, "archiver" | "cache") {
             problem(self.sessions == 0, "no connection".to_owned());
             for (at, shard) in self.shards.iter().enumerate().filter(|_| self.sessions > 0) {
                 let none = shard.sessions == 0 && shard.sessions_wanted > 0;
@@ -201,7 +204,7 @@ impl FeedStatus {
             let lag = self.relay_lag_seconds.unwrap_or(0.0);
             problem(lag > RELAY_LAG_SECONDS_MAX, format!("the shared journal is {lag:.0} s behind"));
         }
-        if role != "connector" {
+        if !matches!(role, "connector" | "cache") {
             let lag = self.archive_lag_seconds;
             problem(lag > ARCHIVE_LAG_SECONDS_MAX, format!("the archive is {lag:.0} s behind"));
         }
@@ -216,6 +219,13 @@ impl FeedStatus {
     /// What a process of this role does with the feed, for people: what it heard, how good that is, what it archived.
     pub fn lines(&self, role: &str) -> Vec<String> {
         let mut lines = Vec::new();
+        if role == "cache" {
+            let behind = grouped(self.cache_behind.unwrap_or_default());
+            return vec![format!(
+                "{} records, {behind} latest values not in the cache yet",
+                grouped(self.records)
+            )];
+        }
         if !matches!(role, "archiver" | "none") {
             lines.push(format!(
                 "{} frames ({}), {:.0}/s, lag {:.1} ms, log {}",

@@ -272,7 +272,7 @@ codes! {
         "symbols: [XYZ/USD]",
         "symbols: [BTC/USD]";
     Unreachable = "E0302", "A venue or a server that does not answer",
-        "Asked with `--online`, the venue's REST address gave no listing, so nothing can be said about its symbols; or a server that the document names did not answer as it must. The message holds what happened.",
+        "Asked with `--online`, the venue's REST address gave no listing, so nothing can be said about its symbols; or a server that the document names did not answer, did not let us in, or did not give back what it was given. The message holds what happened.",
         "rest: https://api.kraken.example",
         "rest: https://api.kraken.com";
     NotWritable = "E0303", "A store that cannot be written",
@@ -287,10 +287,6 @@ codes! {
         "Asked with `--online`, one connection was opened with the feed's keys, as the recorder does, and refused; or the keys cannot be used at all. The message holds what the venue said.",
         "keys: { private_key: { file: expired.pem } }",
         "keys: { private_key: { file: kalshi.pem } }";
-    Unserved = "E0306", "A server that does not serve",
-        "Asked with `--online`, the server of the transport or the cache did not answer, did not let us in, or did not give back what it was given. The message holds what happened.",
-        "cache: { redis: { url: \"redis://127.0.0.1:1\" } }",
-        "cache: { redis: { url: \"redis://127.0.0.1:6379\" } }";
 }
 
 impl Code {

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::backends::RETENTION_HOURS;
 use super::spec::{
-    BucketSpec, CacheSpec, JetStreamSpec, ScheduleSpec, SecretSpec, ShardsSpec, StorageSpec, SymbolDepth,
-    SymbolDetail, TransportSpec, Window,
+    BucketSpec, CacheSpec, JetStreamSpec, RecordFormat, RecordStreamSpec, ScheduleSpec, SecretSpec,
+    ShardsSpec, StorageSpec, SymbolDepth, SymbolDetail, TlsSpec, TransportSpec, Window,
 };
 use super::symbols::show_filters;
 use super::values::show_duration;
@@ -36,6 +37,13 @@ impl Keys {
     fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.put(key, value);
         self
+    }
+
+    fn tls(self, tls: &TlsSpec) -> Self {
+        let identity = tls.identity.as_ref();
+        self.with("ca", tls.ca.clone())
+            .with("cert", identity.map(|(cert, _)| cert.as_str()))
+            .with("key", identity.map(|(_, key)| key.as_str()))
     }
 
     fn done(self) -> Value {
@@ -210,6 +218,7 @@ fn journal(journal: &JournalSpec) -> Value {
             retention_hours,
             max_bytes,
             replicas,
+            tls,
             credentials,
         }) => {
             let nats = Keys::default()
@@ -218,6 +227,7 @@ fn journal(journal: &JournalSpec) -> Value {
                 .with("retention_hours", *retention_hours)
                 .with("max_bytes", *max_bytes)
                 .with("replicas", *replicas)
+                .tls(tls)
                 .with("credentials", json!(credentials));
             json!({ "nats": nats.done() })
         }
@@ -227,34 +237,51 @@ fn journal(journal: &JournalSpec) -> Value {
 fn transport(transport: &TransportSpec) -> Value {
     match transport {
         TransportSpec::Memory => Value::Null,
-        TransportSpec::Nats { url, stream, credentials } => {
-            let nats = Keys::default()
-                .with("url", url.clone())
-                .with("stream", stream.clone())
-                .with("credentials", json!(credentials));
+        TransportSpec::Nats { url, stream, format, tls, credentials } => {
+            let mut nats = Keys::default().with("url", url.clone());
+            if let Some(RecordStreamSpec { name, retention_hours, max_bytes, replicas }) = stream {
+                nats = nats
+                    .with("stream", name.as_str())
+                    .with(
+                        "retention_hours",
+                        (*retention_hours != RETENTION_HOURS).then_some(*retention_hours),
+                    )
+                    .with("max_bytes", *max_bytes)
+                    .with("replicas", (*replicas != 1).then_some(*replicas));
+            }
+            let nats = nats.with("format", written(*format)).tls(tls).with("credentials", json!(credentials));
             json!({ "nats": nats.done() })
         }
-        TransportSpec::Mqtt { url, qos, credentials } => {
+        TransportSpec::Mqtt { url, qos, format, tls, credentials } => {
             let mqtt = Keys::default()
                 .with("url", url.as_str())
                 .with("qos", (*qos != 0).then_some(*qos))
+                .with("format", written(*format))
+                .tls(tls)
                 .with("credentials", json!(credentials));
             json!({ "mqtt": mqtt.done() })
         }
     }
 }
 
+/// A format that is not the default.
+fn written(format: RecordFormat) -> Option<&'static str> {
+    (format != RecordFormat::default()).then_some(format.word())
+}
+
 fn cache(cache: &CacheSpec) -> Value {
     match cache {
         CacheSpec::Memory => Value::Null,
-        CacheSpec::Redis { url, credentials } => {
-            let redis = Keys::default().with("url", url.clone()).with("credentials", json!(credentials));
+        CacheSpec::Redis { url, tls, credentials } => {
+            let redis =
+                Keys::default().with("url", url.clone()).tls(tls).with("credentials", json!(credentials));
             json!({ "redis": redis.done() })
         }
-        CacheSpec::Nats { url, bucket, credentials } => {
+        CacheSpec::Nats { url, bucket, tls, credentials } => {
             let nats = Keys::default()
                 .with("url", url.clone())
                 .with("bucket", bucket.clone())
+                .tls(tls)
                 .with("credentials", json!(credentials));
             json!({ "nats": nats.done() })
         }

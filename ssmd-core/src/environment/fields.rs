@@ -36,6 +36,8 @@ pub(super) const ALERTS: &str = "spec.alerts";
 
 /// The longest text of a description, a label or a name for people, in bytes.
 const TEXT_BYTES_MAX: usize = 1024;
+/// The longest path of a file, in bytes.
+const PATH_BYTES_MAX: usize = 4096;
 const TEXT: Type = Type::Text(TEXT_BYTES_MAX);
 const SYMBOL_LIST: Type = Type::ListOf(&Type::AnyOf(&[Type::Symbol, Type::Section(SYMBOL)]));
 const SYMBOL_CHOICE: Type = Type::AnyOf(&[SYMBOL_LIST, Type::Section(SYMBOLS)]);
@@ -59,9 +61,23 @@ const RETENTION_HOURS: Field = field("", "retention_hours", Type::Whole(1, 24 * 
     .says("24", "How long entries are kept.");
 const MAX_BYTES: Field = field("", "max_bytes", Type::Bytes).or("no limit").says(
     "10GB",
-    "The most that entries may take: a number of bytes, or one with its unit (`KB`, `MB`, `GB`, `TB` of 1000; `KiB`, `MiB`, `GiB`, `TiB` of 1024).",
+    "The most that may be kept: a number of bytes, or one with its unit (`KB`, `MB`, `GB`, `TB` of 1000; `KiB`, `MiB`, `GiB`, `TiB` of 1024).",
 );
 const REPLICAS: Field = field("", "replicas", Type::Whole(1, 5)).or("`1`").says("3", "On how many servers.");
+const RECORD_FORMAT: Field = field("", "format", Type::Word(&["json", "capnp"])).or("`json`").says(
+    "capnp",
+    "How records are written, which is a part of every subject: `json`, or `capnp` ([records](formats/records.md)).",
+);
+const CA: Field = field("", "ca", Type::Text(PATH_BYTES_MAX))
+    .or("the system's own list")
+    .says("/etc/ssmd/ca.pem", "The file that says who may vouch for the server, in PEM. It asks for TLS.");
+const CERT: Field = field("", "cert", Type::Text(PATH_BYTES_MAX)).or("none").says(
+    "/etc/ssmd/client.pem",
+    "The certificate that is shown to the server: a file in PEM, read anew for each connection. Only together with `key`.",
+);
+const KEY: Field = field("", "key", Type::Text(PATH_BYTES_MAX))
+    .or("none")
+    .says("/etc/ssmd/client.key", "The file of the certificate's key, in PEM. Only together with `cert`.");
 
 const fn of(section: &'static str, field: Field) -> Field {
     Field { section, ..field }
@@ -176,7 +192,7 @@ pub const FIELDS: &[Field] = &[
     ),
     field(FEED, "category", Type::Name).or("none").says(
         "crypto",
-        "A part of every subject behind the feed's name: `prod.kalshi.crypto.record.trade.KXBTC15M-…`. A lower-case letter, then lower-case letters, digits and hyphens.",
+        "A part of every subject behind the feed's name: `prod.kalshi.crypto.json.trade.KXBTC15M-…`. A lower-case letter, then lower-case letters, digits and hyphens.",
     ),
     field(FEED, "shards", Type::AnyOf(&[Type::Whole(1, SHARDS_MAX), Type::ListOf(&Type::Section(SHARD))]))
         .or("as many as the venue's limits ask for")
@@ -253,9 +269,9 @@ pub const FIELDS: &[Field] = &[
     field(MARKET_HOURS, "close", Type::TimeOfDay).says("\"16:00\"", "When it closes."),
     field(MARKET_HOURS, "days", DAYS).or("every day").says("[mon, tue, wed, thu, fri]", "The days on which it opens."),
     // Backends.
-    field(TRANSPORT, "nats", Type::Section(TRANSPORT_NATS)).or("another one").later().says("{ url: nats://… }", "NATS core."),
+    field(TRANSPORT, "nats", Type::Section(TRANSPORT_NATS)).or("another one").says("{ url: nats://… }", "NATS core."),
     field(TRANSPORT, "mqtt", Type::Section(TRANSPORT_MQTT)).or("another one").says("{ url: mqtt://… }", "MQTT 5."),
-    field(TRANSPORT, "type", Type::Word(&["nats", "mqtt"])).or("none").later().says(
+    field(TRANSPORT, "type", Type::Word(&["nats", "mqtt"])).or("none").says(
         "nats",
         "Another spelling: the kind here, its keys beside it.",
     ),
@@ -267,11 +283,23 @@ pub const FIELDS: &[Field] = &[
     of(TRANSPORT_NATS, NATS_URL),
     field(TRANSPORT_NATS, "stream", Type::Id).or("none; nothing is kept").says(
         "ssmd-kalshi",
-        "The JetStream stream that keeps the records for those who come late.",
+        "The JetStream stream that keeps the records for those who come late: another one than the journal's. Letters, digits, `-` and `_`.",
     ),
+    field(TRANSPORT_NATS, "retention_hours", Type::Whole(1, 24 * 366)).or("`24`").says(
+        "24",
+        "With `stream`: how long it keeps records.",
+    ),
+    of(TRANSPORT_NATS, MAX_BYTES),
+    of(TRANSPORT_NATS, REPLICAS),
+    of(TRANSPORT_NATS, RECORD_FORMAT),
+    of(TRANSPORT_NATS, CA),
+    of(TRANSPORT_NATS, CERT),
+    of(TRANSPORT_NATS, KEY),
     of(TRANSPORT_NATS, CREDENTIALS),
     field(TRANSPORT_MQTT, "url", Type::Address(&["mqtts", "mqtt"])).says("mqtt://127.0.0.1:1883", "The broker."),
     field(TRANSPORT_MQTT, "qos", Type::Whole(0, 2)).or("`0`").says("1", "MQTT's quality of service."),
+    of(TRANSPORT_MQTT, RECORD_FORMAT),
+    of(TRANSPORT_MQTT, CA),
     of(TRANSPORT_MQTT, LOGIN),
     field(JOURNAL, "nats", Type::Section(JOURNAL_NATS)).says("{ url: nats://… }", "NATS JetStream."),
     of(JOURNAL_NATS, NATS_URL),
@@ -279,22 +307,32 @@ pub const FIELDS: &[Field] = &[
     of(JOURNAL_NATS, RETENTION_HOURS),
     of(JOURNAL_NATS, MAX_BYTES),
     of(JOURNAL_NATS, REPLICAS),
+    of(JOURNAL_NATS, CA),
+    of(JOURNAL_NATS, CERT),
+    of(JOURNAL_NATS, KEY),
     of(JOURNAL_NATS, CREDENTIALS),
     of(JETSTREAM, NATS_URL),
     field(JETSTREAM, "stream", Type::Id).or("`ssmd-` and the environment's name").says("ssmd-dev", STREAM),
     of(JETSTREAM, RETENTION_HOURS),
     of(JETSTREAM, MAX_BYTES),
     of(JETSTREAM, REPLICAS),
+    of(JETSTREAM, CA),
+    of(JETSTREAM, CERT),
+    of(JETSTREAM, KEY),
     of(JETSTREAM, CREDENTIALS),
     field(CACHE, "redis", Type::Section(CACHE_REDIS)).or("another one").says("{ url: redis://… }", "Redis."),
-    field(CACHE, "nats", Type::Section(CACHE_NATS)).or("another one").later().says("{ bucket: ssmd }", "NATS KV."),
+    field(CACHE, "nats", Type::Section(CACHE_NATS)).or("another one").says("{ bucket: ssmd }", "NATS KV."),
     field(CACHE_REDIS, "url", Type::Address(&["rediss", "redis"])).or("`$REDIS_URL`").says(
         "redis://127.0.0.1:6379",
         "The server.",
     ),
+    of(CACHE_REDIS, CA),
     of(CACHE_REDIS, LOGIN),
     of(CACHE_NATS, NATS_URL),
     field(CACHE_NATS, "bucket", Type::Id).or("`ssmd-` and the environment's name").says("ssmd-dev", "The bucket of NATS KV."),
+    of(CACHE_NATS, CA),
+    of(CACHE_NATS, CERT),
+    of(CACHE_NATS, KEY),
     of(CACHE_NATS, CREDENTIALS),
     // Buckets.
     field(STORAGE, "raw", Type::Section(BUCKET)).or("none").says("{ bucket: ssmd-dev-raw }", "What was heard, byte for byte."),
@@ -325,7 +363,7 @@ pub const FIELDS: &[Field] = &[
     ),
     // Secrets.
     field(SECRET, "env", TEXT).or("another way").says("KALSHI_API_KEY", "The environment variable that holds it."),
-    field(SECRET, "file", Type::Text(4096)).or("another way").says(
+    field(SECRET, "file", Type::Text(PATH_BYTES_MAX)).or("another way").says(
         "kalshi.pem",
         "The file that holds it. White space at its end is not part of it.",
     ),

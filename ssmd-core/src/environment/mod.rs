@@ -56,8 +56,8 @@ pub use shares::Share;
 pub use source::DOCUMENT_BYTES_MAX;
 pub use spec::{
     AlertsSpec, BucketSpec, CacheSpec, ClientKind, ClientSpec, DialerSpec, EntitlementSpec, GatewaySpec,
-    JetStreamSpec, S3Spec, ScheduleSpec, SecretSpec, ShardSpec, ShardsSpec, StorageSpec, SymbolDepth,
-    SymbolDetail, SymbolsSpec, TimeOfDay, TransportSpec, Window,
+    JetStreamSpec, RecordFormat, RecordStreamSpec, S3Spec, ScheduleSpec, SecretSpec, ShardSpec, ShardsSpec,
+    StorageSpec, SymbolDepth, SymbolDetail, SymbolsSpec, TimeOfDay, TlsSpec, TransportSpec, Window,
 };
 pub use tree::NESTING_MAX;
 pub use vocabulary::{ChannelWords, FeedWords, OptionWords, Starter, Vocabulary, nearest};

@@ -37,6 +37,9 @@ pub(super) fn root(node: &Node<'_>, words: &Vocabulary, log: &mut Log<'_>) -> Op
     let journal = backends::journal(&spec, &secrets, log);
     let storage = storage::read(&spec, name.as_ref().map(EnvironmentName::as_str), &secrets, log);
     let transport = backends::transport(&spec, &secrets, log);
+    if let Some(name) = &name {
+        backends::apart(&spec, name, (&journal, &transport), log);
+    }
     let cache = backends::cache(&spec, &secrets, log);
     let schedule = schedule::read(&spec, log);
     let gateway = access::gateway(&spec, log);

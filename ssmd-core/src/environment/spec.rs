@@ -50,8 +50,12 @@ pub enum TransportSpec {
     Nats {
         /// The server; `None`: `$NATS_URL`.
         url: Option<String>,
-        /// The JetStream stream that keeps records for those who come late.
-        stream: Option<String>,
+        /// The JetStream stream that keeps records for those who come late; `None`: nothing is kept.
+        stream: Option<RecordStreamSpec>,
+        /// How records are written.
+        format: RecordFormat,
+        /// TLS beyond what the address says.
+        tls: TlsSpec,
         /// What the server wants to be shown.
         credentials: Option<Secret>,
     },
@@ -61,9 +65,72 @@ pub enum TransportSpec {
         url: String,
         /// MQTT's quality of service, 0 to 2.
         qos: u8,
+        /// How records are written.
+        format: RecordFormat,
+        /// TLS beyond what the address says; no `cert`.
+        tls: TlsSpec,
         /// What the broker wants to be shown.
         credentials: Option<Secret>,
     },
+}
+
+impl TransportSpec {
+    /// How records are written for those who listen.
+    pub fn format(&self) -> RecordFormat {
+        match self {
+            Self::Memory => RecordFormat::Json,
+            Self::Nats { format, .. } | Self::Mqtt { format, .. } => *format,
+        }
+    }
+}
+
+/// A stream that keeps derived records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordStreamSpec {
+    /// Its name.
+    pub name: String,
+    /// How long records are kept, in hours.
+    pub retention_hours: u32,
+    /// The most that records may take, in bytes.
+    pub max_bytes: Option<u64>,
+    /// On how many servers.
+    pub replicas: u8,
+}
+
+/// How records are written for those who listen. Its word is a part of every subject.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RecordFormat {
+    /// JSON, one object a message.
+    #[default]
+    Json,
+    /// Cap'n Proto, one message of `schema/ssmd.capnp` a message.
+    Capnp,
+}
+
+impl RecordFormat {
+    const ALL: [Self; 2] = [Self::Json, Self::Capnp];
+
+    /// The one of this word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.word() == word)
+    }
+
+    /// Its word in documents and subjects.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Capnp => "capnp",
+        }
+    }
+}
+
+/// Files of TLS, in PEM form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSpec {
+    /// Who may vouch for the server; `None`: the system's own list.
+    pub ca: Option<String>,
+    /// What this side shows: its certificate and the certificate's key.
+    pub identity: Option<(String, String)>,
 }
 
 /// Where the latest value of each symbol is kept.
@@ -76,6 +143,8 @@ pub enum CacheSpec {
     Redis {
         /// The server; `None`: `$REDIS_URL`.
         url: Option<String>,
+        /// TLS beyond what the address says; no `cert`.
+        tls: TlsSpec,
         /// What the server wants to be shown.
         credentials: Option<Secret>,
     },
@@ -85,6 +154,8 @@ pub enum CacheSpec {
         url: Option<String>,
         /// The bucket; `None`: `ssmd-` and the environment's name.
         bucket: Option<String>,
+        /// TLS beyond what the address says.
+        tls: TlsSpec,
         /// What the server wants to be shown.
         credentials: Option<Secret>,
     },
@@ -103,6 +174,8 @@ pub struct JetStreamSpec {
     pub max_bytes: Option<u64>,
     /// On how many servers.
     pub replicas: u8,
+    /// TLS beyond what the address says.
+    pub tls: TlsSpec,
     /// What the server wants to be shown.
     pub credentials: Option<Secret>,
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use ssmd_core::environment::{
-    Checked, ClientKind, Code, Environment, JournalSpec, Secret, SecretSpec, StoreSpec, SymbolDepth,
-    TransportSpec,
+    Checked, ClientKind, Code, Environment, JournalSpec, RecordFormat, RecordStreamSpec, Secret, SecretSpec,
+    StoreSpec, SymbolDepth, TlsSpec, TransportSpec,
 };
 
 use crate::words::{WORDS, parse};
@@ -140,7 +140,14 @@ fn the_given_document_of_kalshi_loads_word_for_word() {
         environment.transport,
         TransportSpec::Nats {
             url: Some("nats://nats.ssmd.local:4222".into()),
-            stream: Some("ssmd-kalshi".into()),
+            stream: Some(RecordStreamSpec {
+                name: "ssmd-kalshi".into(),
+                retention_hours: 24,
+                max_bytes: None,
+                replicas: 1
+            }),
+            format: RecordFormat::Json,
+            tls: TlsSpec::default(),
             credentials: None
         }
     );
@@ -179,10 +186,42 @@ pub(crate) fn same(environment: &Environment) {
 
 #[test]
 fn a_document_made_of_an_environment_says_the_same() {
-    for environment in
-        [parse(LEAST), parse(FULL), Ok(given("kraken").environment), Ok(given("kalshi").environment)]
-    {
+    let tls = "ca: ca.pem, cert: client.pem, key: client.key";
+    let nats = format!(
+        "nats: {{ stream: records, retention_hours: 2, max_bytes: 1GB, replicas: 3, format: capnp, {tls} }}"
+    );
+    let other = format!(
+        "transport: {{ {nats} }}, cache: {{ nats: {{ bucket: b, {tls} }} }}, journal: {{ nats: {{ {tls} }} }}"
+    );
+    let third = "transport: { mqtt: { url: \"mqtts://b\", format: capnp, ca: a } }, cache: { redis: { url: \"rediss://r\", ca: a } }";
+    for environment in [
+        parse(LEAST),
+        parse(FULL),
+        Ok(given("kraken").environment),
+        Ok(given("kalshi").environment),
+        parse(with(&other)),
+        parse(with(third)),
+    ] {
         same(&environment.unwrap());
+    }
+}
+
+/// A document of one feed, with more beside it.
+fn with(more: &str) -> String {
+    feed("kraken: { symbols: [BTC/USD] }").replace(" } } }\n", &format!(" }} }}, {more} }}\n"))
+}
+
+#[test]
+fn what_contradicts_itself_in_a_backend_is_told() {
+    for (more, told) in [
+        ("transport: { nats: { retention_hours: 2 } }", "without `spec.transport.nats.stream`"),
+        ("transport: { nats: { cert: a } }", "without `spec.transport.nats.key`"),
+        ("transport: { mqtt: { url: \"mqtt://b\", ca: a } }", "beside an address without TLS"),
+        ("cache: { redis: { url: \"redis://b\", ca: a } }", "beside an address without TLS"),
+        ("transport: { nats: { stream: ssmd-dev } }, journal: { nats: {} }", "is the journal's too"),
+    ] {
+        let problems = parse(with(more)).unwrap_err().to_string();
+        assert!(problems.contains("E0232") && problems.contains(told), "{more}\n{problems}");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::context::AccountErrorKind;
@@ -129,6 +130,7 @@ impl fmt::Debug for Connection {
 pub async fn connect(options: &Options, clock: Arc<dyn Clock>) -> Result<Connection> {
     let servers = servers(&options.url)?;
     let (tell, changes) = watch::channel(0);
+    let refused_before = AtomicBool::new(false);
     let with = authenticate(ConnectOptions::new(), &options.auth)?;
     let with = secure(with, &options.tls)
         .name(&options.name)
@@ -146,6 +148,10 @@ pub async fn connect(options: &Options, clock: Arc<dyn Clock>) -> Result<Connect
             match event {
                 Event::Connected => tracing::info!("connected to NATS"),
                 Event::Disconnected => tracing::warn!("the connection to NATS was lost"),
+                // A publisher without permission hears of it here alone.
+                Event::ServerError(error) if !refused_before.swap(true, Ordering::Relaxed) => {
+                    tracing::warn!(%error, "NATS refuses something; further errors are told at debug level");
+                }
                 other => tracing::debug!(event = %other, "NATS"),
             }
             std::future::ready(())
@@ -192,6 +198,11 @@ impl Connection {
             let kind = if none { ErrorKind::Unsupported } else { ErrorKind::Unavailable };
             Error::new(kind, "ask for JetStream").because(cause).hint("start nats-server with `-js`")
         })
+    }
+
+    /// How often the connection was lost or made again.
+    pub(super) fn changes(&self) -> u64 {
+        *self.changes.borrow()
     }
 
     /// Whether the connection stands now.

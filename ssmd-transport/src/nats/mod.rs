@@ -19,6 +19,8 @@ mod connect;
 
 mod transport;
 
+mod broker;
+
 mod cache;
 
 mod stream;
@@ -34,6 +36,7 @@ mod chain;
 
 mod wire;
 
+pub use broker::{BrokerOptions, NatsBroker};
 pub use cache::{CacheSpec, NatsCache};
 pub use connect::{Auth, Connection, Options, SERVER_MIN, Tls, connect};
 pub use journal::{JournalSpec, NatsJournal, ON_DISK, QUEUE_BYTES_MAX, WINDOW_MESSAGES};

@@ -7,6 +7,8 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy
 use async_nats::jetstream::{self, ErrorCode};
 use ssmd_core::{EnvironmentName, Error, ErrorKind, Result};
 
+use super::connect::Connection;
+
 /// How long entries are kept unless the environment says otherwise.
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the server remembers message ids. We send none: memory would grow with them.
@@ -54,6 +56,16 @@ impl StreamSpec {
         }
     }
 
+    /// A stream of an environment's derived records, under this name: of every feed, with and without a category, in
+    /// every format.
+    pub fn of_records(environment: &EnvironmentName, name: impl Into<String>) -> Self {
+        // As many tokens as each subject has: JetStream takes no two filters that one subject fits.
+        let subjects = ["json", "capnp"].into_iter().flat_map(|format| {
+            [format!("{environment}.*.{format}.*.*"), format!("{environment}.*.*.{format}.*.*")]
+        });
+        Self { name: name.into(), subjects: subjects.collect(), ..Self::of(environment) }
+    }
+
     fn config(&self) -> Config {
         Config {
             name: self.name.clone(),
@@ -75,6 +87,27 @@ impl StreamSpec {
         match self.storage {
             Storage::File => StorageType::File,
             Storage::Memory => StorageType::Memory,
+        }
+    }
+}
+
+impl Connection {
+    /// Whether there is a stream of this name.
+    ///
+    /// # Errors
+    /// `Unavailable` if the server does not say, or has no JetStream.
+    pub async fn has_stream(&self, name: &str) -> Result<bool> {
+        match jetstream::new(self.client.clone()).get_stream(name).await {
+            Ok(_) => Ok(true),
+            Err(cause)
+                if matches!(cause.kind(), GetStreamErrorKind::JetStream(error)
+                if error.error_code() == ErrorCode::STREAM_NOT_FOUND) =>
+            {
+                Ok(false)
+            }
+            Err(cause) => {
+                Err(Error::new(ErrorKind::Unavailable, "get stream").with("stream", name).because(cause))
+            }
         }
     }
 }

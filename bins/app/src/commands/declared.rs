@@ -188,7 +188,7 @@ pub(super) async fn status(args: &Running) -> Outcome {
         let line = control::ask_one(&args.data, &answer.role, &Request::Status, ANSWER_WITHIN).await?;
         let running: Status = status::read(&line)?;
         let feeds: Vec<_> = match running.role.as_str() {
-            "archiver" => Vec::new(),
+            "archiver" | "cache" => Vec::new(),
             _ => running.feeds.iter().map(Subscribed::of).collect(),
         };
         // The built-in environment has no document to differ from.

@@ -13,6 +13,7 @@ mod gaps;
 mod grep;
 mod import;
 mod init;
+mod journal;
 mod ls;
 mod replay;
 mod sim;
@@ -47,6 +48,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Sim(args) => sim::run(args).await,
         Command::Tail(args) => tail::run(&args).await,
         Command::Status(args) => status::run(&args).await,
+        Command::Journal(command) => journal::run(&command).await,
         Command::Ls(args) => ls::run(&args).await,
         Command::Cat(args) => cat::run(&args).await,
         Command::Grep(args) => grep::run(&args).await,

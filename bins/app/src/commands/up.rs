@@ -36,7 +36,7 @@ pub(crate) async fn run(args: Up, log_json: bool) -> Outcome {
 
 /// Runs a daemon and prints what it did.
 pub(crate) async fn record(plan: Plan) -> Outcome {
-    let (json, archives) = (plan.flags.json, plan.role != Role::Connector);
+    let (json, archives) = (plan.flags.json, matches!(plan.role, Role::Up | Role::Archiver));
     let status = daemon::run(plan).await?;
     let mut out = Out::new();
     if json {

@@ -213,9 +213,9 @@ impl Parts {
         Ok(Ok(()))
     }
 
-    /// Makes the environment durable before it is used. An archiver leaves that to the process that records.
+    /// Makes the environment durable before it is used. Who does not record leaves that to the process that does.
     async fn record(&self, declared: &Environment, applied: Applied) -> Result<()> {
-        if self.role != Role::Archiver {
+        if self.role.records() {
             let recorded = environments::record(&*self.recorded, declared, applied, self.clock.now()).await?;
             self.declared.change(|state| state.version = Some((&recorded).into()));
         }
@@ -239,6 +239,12 @@ impl Parts {
         if let Some(connector) = &mut self.connector {
             connector.add(spec).await?;
         }
+        if self.projections.is_some() {
+            let source = self.source(spec)?;
+            if let Some(projections) = &mut self.projections {
+                projections.project(spec, || source);
+            }
+        }
         if let Some(mut archivers) = self.archivers.take() {
             // There is one already for a feed that was disabled before the start.
             let rest = archivers.remove(&spec.name).await;
@@ -254,8 +260,13 @@ impl Parts {
     /// Ends the recording of a feed: its sockets, its decoder, its archive, its log. What fails is told; the log keeps
     /// what is not archived.
     async fn stop_feed(&mut self, feed: &FeedName) {
+        let projected = match &mut self.projections {
+            Some(projections) => projections.remove(feed).await,
+            None => Ok(()),
+        };
         let (log, captured) = match &mut self.connector {
             Some(connector) => connector.remove(feed).await,
+            None if self.archivers.is_none() => (None, Ok(())),
             None => (None, self.log_closed(feed).await),
         };
         let archived = match &mut self.archivers {
@@ -266,7 +277,7 @@ impl Parts {
             Some(log) => log.close().await,
             None => Ok(()),
         };
-        if let Err(error) = captured.and(archived).and(closed) {
+        if let Err(error) = captured.and(archived).and(closed).and(projected) {
             tracing::error!(%feed, report = error.report(), "the feed did not stop in order");
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ssmd_core::environment::{
-    CacheSpec, Code, Environment, Finding, JournalSpec, Place, Secret, TransportSpec,
+    CacheSpec, Code, Environment, Finding, JournalSpec, Place, Secret, TlsSpec, TransportSpec,
 };
 use ssmd_core::{Clock, Result};
 use ssmd_transport::nats::{self, ON_DISK};
@@ -15,6 +15,7 @@ use crate::backends;
 struct Use<'e> {
     what: &'static str,
     url: Option<&'e String>,
+    tls: &'e TlsSpec,
     credentials: Option<&'e Secret>,
     places: Vec<Place>,
     /// Whether it keeps anything.
@@ -41,24 +42,24 @@ fn uses(environment: &Environment) -> Vec<Use<'_>> {
     let mut uses = Vec::new();
     if let JournalSpec::JetStream(spec) = &environment.journal {
         let places = vec![Place::of(&["spec", "journal", "nats"]), Place::of(&["spec", "jetstream"])];
-        let (url, credentials) = (spec.url.as_ref(), spec.credentials.as_ref());
-        uses.push(Use { what: "journal", url, credentials, places, keeps: true });
+        let (url, tls, credentials) = (spec.url.as_ref(), &spec.tls, spec.credentials.as_ref());
+        uses.push(Use { what: "journal", url, tls, credentials, places, keeps: true });
     }
-    if let TransportSpec::Nats { url, credentials, .. } = &environment.transport {
+    if let TransportSpec::Nats { url, stream, tls, credentials, .. } = &environment.transport {
         let places = vec![Place::of(&["spec", "transport", "nats"]), Place::of(&["spec", "transport"])];
         let (url, credentials) = (url.as_ref(), credentials.as_ref());
-        uses.push(Use { what: "transport", url, credentials, places, keeps: false });
+        uses.push(Use { what: "transport", url, tls, credentials, places, keeps: stream.is_some() });
     }
-    if let CacheSpec::Nats { url, credentials, .. } = &environment.cache {
+    if let CacheSpec::Nats { url, tls, credentials, .. } = &environment.cache {
         let places = vec![Place::of(&["spec", "cache", "nats"])];
         let (url, credentials) = (url.as_ref(), credentials.as_ref());
-        uses.push(Use { what: "cache", url, credentials, places, keeps: true });
+        uses.push(Use { what: "cache", url, tls, credentials, places, keeps: true });
     }
     uses
 }
 
 async fn asked(used: &Use<'_>, clock: Arc<dyn Clock>) -> Result<String> {
-    let options = backends::nats(used.url.map(String::as_str), used.credentials)?;
+    let options = backends::nats(used.url.map(String::as_str), used.tls, used.credentials)?;
     let connection = nats::connect(&options, clock).await?;
     if used.keeps {
         connection.check_jetstream().await?;

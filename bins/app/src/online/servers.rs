@@ -45,7 +45,7 @@ fn answer(what: &str, shown: &str, place: &Place, asked: Result<String>) -> Answ
 
 /// Writes a value, is refused a second one, reads it and removes it.
 async fn redis(environment: &Environment, clock: Arc<dyn Clock>) -> Result<String> {
-    let Some(cache) = backends::cache(environment, &clock)? else { return Ok(String::new()) };
+    let Some(cache) = backends::redis(environment, &clock)? else { return Ok(String::new()) };
     let server = cache.server().await?;
     let key = format!("probe.{}", unique(clock.as_ref()));
     let body = Bytes::from_static(b"whether this cache can be written");
@@ -75,11 +75,11 @@ async fn redis(environment: &Environment, clock: Arc<dyn Clock>) -> Result<Strin
 
 /// Hears what it publishes.
 async fn mqtt(environment: &Environment, clock: Arc<dyn Clock>) -> Result<String> {
-    let Some(transport) = backends::broker(environment, &clock)? else { return Ok(String::new()) };
+    let Some(transport) = backends::mqtt(environment, &clock)? else { return Ok(String::new()) };
     let broker = transport.ready().await?;
     // A type that is never retained.
     let (name, unique) = (environment.name.as_str(), unique(clock.as_ref()));
-    let subject = Subject::new([name, "ssmd-probe", "record", "gap", unique.as_str()])?;
+    let subject = Subject::new([name, "ssmd-probe", "json", "gap", unique.as_str()])?;
     let filter: Filter = subject.as_str().parse()?;
     let mut heard = transport.subscribe(&filter).await?;
     let message = Message { subject, headers: Vec::new(), payload: Bytes::from_static(b"ssmd") };
@@ -112,7 +112,7 @@ fn unique(clock: &dyn Clock) -> String {
 
 fn unserved(what: &str, shown: &str, place: &Place, why: &str) -> Finding {
     Finding {
-        code: Code::Unserved,
+        code: Code::Unreachable,
         message: format!("{what} `{shown}` does not serve: {why}"),
         places: vec![place.clone().key("url"), place.clone()],
         expected: Some("a server that is there and lets us in".to_owned()),

@@ -62,8 +62,8 @@ fn random_name(random: &mut StdRng) -> String {
 fn stays(token: &str, text: &str) -> bool {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'~');
     let plain = !token.is_empty() && token.len() <= name::TOKEN_BYTES_MAX && token.bytes().all(harmless);
-    let subject = Subject::new(["prod", "kraken", "record", "trade", token]);
-    let only = "prod.kraken.record.trade.*".parse::<Filter>();
+    let subject = Subject::new(["prod", "kraken", "json", "trade", token]);
+    let only = "prod.kraken.json.trade.*".parse::<Filter>();
     let in_subject = matches!((subject, only), (Ok(subject), Ok(filter)) if filter.matches(&subject)
         && subject.tokens().last() == Some(token));
     let path = format!("raw/kraken/{token}");

@@ -212,7 +212,7 @@ async fn capture(plan: &Plan, url: String, folder: &Path, clock: &Arc<dyn Clock>
         start: Start::After([(log.origin(), log.position().next - 1)].into()),
         live: (log.origin(), SessionId(1)),
         resync,
-        publish: None,
+        publish: Vec::new(),
         clock: Arc::clone(clock),
         metrics: Metrics::new(),
     });

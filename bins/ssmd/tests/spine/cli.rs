@@ -11,7 +11,7 @@ use tempfile::{TempDir, tempdir};
 use crate::rig::{Running, free_port, json, output, run, ssmd, store_of, text_of, until};
 
 /// Every command that has a help text of its own.
-const COMMANDS: [&str; 41] = [
+const COMMANDS: [&str; 44] = [
     "up",
     "init",
     "check",
@@ -44,6 +44,9 @@ const COMMANDS: [&str; 41] = [
     "sim",
     "tail",
     "status",
+    "journal",
+    "journal ls",
+    "journal inspect",
     "ls",
     "cat",
     "grep",
@@ -216,6 +219,8 @@ fn every_json_field_is_documented_and_every_documented_one_is_there() {
         ("A checked document", checked.to_vec()),
         ("An explanation", of(&["explain", "E0203", "--json"])),
         ("A feed", of(&["feed", "list", "--json"])),
+        ("A journal", of(&["journal", "ls", "--data", &recorded, "--json"])),
+        ("An entry", lines(&output(0, &["journal", "inspect", "--data", &recorded, "--json"]))),
         ("A day", of(&["ls", "--store", &store, "--json"])),
         ("A segment", of(&[&["ls", "--store", &store], &day[..]].concat())),
         ("A gap", of(&["gaps", "--store", &store, "--json"])),

@@ -48,11 +48,11 @@ fn a_category_is_a_part_of_every_subject_of_its_feed() {
     let up = Running::start(&mut ssmd(&["up", "--sim", "-c", &file, "--data", &data]));
     let tail = |filter: &str| Running::start(&mut ssmd(&["tail", filter, "--data", &data]));
     let first = |tail: &mut Running| BufReader::new(tail.stdout()).lines().next().map(Result::unwrap);
-    let record = until("a record of the category", || first(&mut tail("test.kraken.crypto.record.trade.>")));
+    let record = until("a record of the category", || first(&mut tail("test.kraken.crypto.json.trade.>")));
     assert!(record.contains("BTC/USD"), "{record}");
     // Both are there while records go on.
-    let mut without = tail("test.kraken.record.>");
-    until("more records", || first(&mut tail("*.*.crypto.record.*.BTC~2FUSD")));
+    let mut without = tail("test.kraken.json.>");
+    until("more records", || first(&mut tail("*.*.crypto.json.*.BTC~2FUSD")));
     up.signal("TERM");
     assert!(up.end().0.success());
     assert_eq!(first(&mut without), None);

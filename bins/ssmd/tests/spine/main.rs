@@ -11,7 +11,9 @@ mod deploy;
 mod dialers;
 mod environment;
 mod environments;
+mod journal;
 mod metrics;
+mod nats;
 #[path = "../../../../ssmd-transport/tests/support/nats.rs"]
 #[allow(dead_code, reason = "it is shared")]
 mod nats_server;

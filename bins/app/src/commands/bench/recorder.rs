@@ -83,8 +83,16 @@ impl Recorder {
             let origin = recorder.log.origin();
             let start = Start::After([(origin, next - 1)].into());
             let (live, metrics) = ((origin, next_session), Metrics::new());
-            let live =
-                Live::new(LiveOptions { feed, journal, start, live, resync, publish: None, clock, metrics });
+            let live = Live::new(LiveOptions {
+                feed,
+                journal,
+                start,
+                live,
+                resync,
+                publish: Vec::new(),
+                clock,
+                metrics,
+            });
             recorder.counts = Some(live.counts());
             recorder.live.spawn("decode", live.run(recorder.live.token()));
         }

@@ -114,7 +114,7 @@ pub(super) async fn mqtt(ground: &Ground) -> Result<Vec<Figure>> {
     let options = MqttOptions { quality: Quality::AtLeastOnce, ..MqttOptions::new(&url, ground.clock()) };
     let transport = MqttTransport::new(options)?;
     transport.ready().await?;
-    let subject: Subject = "bench.kraken.record.ticker.BTC~2FUSD".parse()?;
+    let subject: Subject = "bench.kraken.json.ticker.BTC~2FUSD".parse()?;
     let payload = Bytes::from(vec![b'x'; PAYLOAD_BYTES]);
     let message = Message { subject, headers: Vec::new(), payload };
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
