@@ -1,7 +1,7 @@
 //! What one Kalshi frame costs, from bytes to records, beside parses of the same bytes.
 //!
-//! Each figure stands beside its limit in the name of its bench. Frames have the form and the digits of captured
-//! ones; all of their numbers follow, or the bench stops.
+//! Each figure stands beside its limit in the name of its bench. Frames have the form, the newline at the end and the digits of
+//! captured ones; all of their numbers follow, or the bench stops.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -136,7 +136,7 @@ fn frame(payload: &str) -> Frame {
         index: 0,
         kind: FrameKind::Data,
         binary: false,
-        payload: payload.to_owned().into(),
+        payload: format!("{payload}\n").into(),
         source: None,
     }
 }

@@ -215,6 +215,40 @@ fn a_market_that_cannot_be_had_stops_no_other_and_is_told() {
     assert_eq!(commands(&mut send).len(), 1, "it may be listed by now");
 }
 
+/// A refusal takes nothing out of the subscription, so data goes on until the market is left.
+#[test]
+fn markets_whose_leaving_was_refused_are_left_again_until_the_venue_says_that_they_are_gone() {
+    for (code, is_final) in [(27, false), (10, false), (17, false), (18, false), (16, true)] {
+        let (mut protocol, mut send, mut venue) = (protocol(), Vec::new(), Venue::default());
+        protocol.want(&wanted(&[("trade", "A"), ("trade", "B")]), seconds(0), &mut send);
+        talk(&mut protocol, &mut venue, seconds(0), &mut send);
+        protocol.want(&wanted(&[("trade", "B")]), seconds(1), &mut send);
+        let mut left = Vec::new();
+        for (second, refused) in (1..20).zip([true, true].into_iter().chain(std::iter::repeat(false))) {
+            for command in commands(&mut send) {
+                assert_eq!(
+                    (&command["params"]["action"], names(&command)),
+                    (&json!("delete_markets"), vec!["A".to_owned()])
+                );
+                left.push(second);
+                let msg = json!({"code": code, "msg": "words"});
+                let error = json!({"id": command["id"], "type": "error", "msg": msg});
+                let said = if refused || is_final { vec![error] } else { venue.hear(&command) };
+                said.iter().for_each(|frame| hear(&mut protocol, frame, seconds(second), &mut send));
+            }
+            protocol.beat(seconds(second + 1), &mut send);
+        }
+        let expected: &[u64] = match code {
+            16 => &[1],
+            27 => &[1, 3],
+            _ => &[1, 2, 4],
+        };
+        assert_eq!((code, left.as_slice()), (code, expected));
+        assert_eq!(venue.markets("trade") == ["B"], !is_final, "{code}");
+        assert_eq!(protocol.missing(), Default::default());
+    }
+}
+
 #[test]
 fn broken_books_are_asked_for_together_until_their_snapshots_come() {
     let (mut protocol, mut send, mut venue) = (protocol(), Vec::new(), Venue::default());

@@ -147,11 +147,15 @@ fn pings_go_out_every_two_seconds_in_text() {
 #[test]
 fn what_cannot_be_asked_for_is_told() {
     let (mut protocol, mut send) = (protocol(), Vec::new());
-    let mut topics = wanted(["", "1"]);
+    let mut topics = wanted(["", "1", "no-such-market"]);
     topics.0.insert(Topic { channel: "book".parse().unwrap(), symbol: Symbol::new("1").ok() });
     protocol.want(&topics, seconds(0), &mut send);
-    assert_eq!(requests(&mut send).len(), 1);
-    assert_eq!((protocol.missing().topics, protocol.missing().refused.len()), (3, 2));
+    let asked = requests(&mut send);
+    assert_eq!(asked.iter().map(tokens).collect::<Vec<_>>(), [["1"]]);
+    assert_eq!((protocol.missing().topics, protocol.missing().refused.len()), (4, 3));
+    let unlisted =
+        ("market no-such-market".to_owned(), "not listed: the venue knows no such market".to_owned());
+    assert!(protocol.missing().refused.contains(&unlisted), "{:?}", protocol.missing());
 }
 
 #[test]
@@ -164,7 +168,9 @@ fn frames_are_told_apart_as_the_decoder_does() {
         ("INVALID OPERATION", Control),
         (r#"{"error":"no"}"#, Control),
         (r#"[{"event_type":"book"},{"event_type":"price_change"}]"#, Data),
-        (r#"{"event_type":"new_market"}"#, Data),
+        (r#"{"event_type":"new_market"}"#, Control),
+        (r#"[{"event_type":"market_resolved"},{"event_type":"new_market"}]"#, Control),
+        (r#"[{"event_type":"new_market"},{"event_type":"price_change"}]"#, Data),
         (r#"[{"event_type":"book"},{"event_type":"what"}]"#, Unknown),
         (r#"{"event_type":"what"}"#, Unknown),
         ("{}", Unknown),
@@ -228,6 +234,27 @@ fn a_quiet_market_is_asked_more_and_more_seldom_and_never_given_up() {
 fn books_that_change_while_nothing_is_told_show_a_frozen_stream() {
     let (given_up, _) = quiet(60, |second, _| Some(second));
     assert!(given_up.is_some_and(|second| (30..=33).contains(&second)), "{given_up:?}");
+}
+
+/// The venue tells every connection of all its markets, sixteen a minute, also where its data stands still.
+#[test]
+fn new_markets_and_outcomes_do_not_hide_that_data_stands_still() {
+    for kind in ["new_market", "market_resolved"] {
+        let (mut protocol, mut send, mut asked) = (protocol(), Vec::new(), None);
+        protocol.want(&wanted(["1", "2", "3"]), seconds(0), &mut send);
+        requests(&mut send);
+        hear(&mut protocol, &json!([book("1", 0), book("2", 0), book("3", 0)]), seconds(0));
+        let given_up = (1..60).find(|second| {
+            protocol.beat(seconds(*second), &mut send);
+            if !requests(&mut send).is_empty() {
+                asked.get_or_insert(*second);
+            }
+            let elsewhere = json!({"event_type": kind}).to_string();
+            let frame = if second % 4 == 0 { elsewhere.as_str() } else { "PONG" };
+            protocol.heard(frame.as_bytes(), seconds(*second), &mut Vec::new()).is_err()
+        });
+        assert_eq!((asked, given_up), (Some(10), Some(15)), "{kind}");
+    }
 }
 
 /// The other side. It hears everything, but books may be lost, or there may be none.

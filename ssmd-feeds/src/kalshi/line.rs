@@ -57,6 +57,11 @@ impl Line {
     pub(super) fn is_on(&self) -> bool {
         self.state == State::On
     }
+
+    /// With how many it is commanded together, after so many failures.
+    fn size(&self, sizes: &[usize]) -> usize {
+        sizes[(self.failures as usize).min(sizes.len() - 1)]
+    }
 }
 
 impl Lines {
@@ -102,6 +107,13 @@ impl Lines {
         line.failures += 1;
     }
 
+    /// It could not be left for now: it may still be on.
+    pub(super) fn keep(&mut self, name: &Symbol) {
+        let Some(line) = self.0.get_mut(name) else { return };
+        line.state = State::Off;
+        line.doubt = true;
+    }
+
     /// The subscription is over, or nobody knows whether it is.
     pub(super) fn forget(&mut self, doubt: bool) {
         for line in self.0.values_mut() {
@@ -125,9 +137,11 @@ impl Lines {
     /// failures.
     pub(super) fn add_next(&mut self, sizes: &[usize], now: Duration) -> Vec<Symbol> {
         let due = |line: &Line| line.wanted && line.state == State::Off && now >= line.not_before;
-        let size_of = |line: &Line| sizes[(line.failures as usize).min(sizes.len() - 1)];
-        let Some(size) = self.0.values().find(|line| due(line)).map(size_of) else { return Vec::new() };
-        let lines = self.0.iter_mut().filter(|(_, line)| due(line) && size_of(line) == size).take(size);
+        let Some(size) = self.0.values().find(|line| due(line)).map(|line| line.size(sizes)) else {
+            return Vec::new();
+        };
+        let together = |line: &Line| due(line) && line.size(sizes) == size;
+        let lines = self.0.iter_mut().filter(|(_, line)| together(line)).take(size);
         lines
             .map(|(name, line)| {
                 line.state = State::Asked;
@@ -136,13 +150,18 @@ impl Lines {
             .collect()
     }
 
-    /// The next markets to leave together, which are being left from now on.
-    pub(super) fn leave_next(&mut self, size: usize, now: Duration) -> Vec<Symbol> {
+    /// The next markets to leave together, which are being left from now on. `sizes` says how many after so many
+    /// failures.
+    pub(super) fn leave_next(&mut self, sizes: &[usize], now: Duration) -> Vec<Symbol> {
         let due = |line: &Line| {
             let there = line.state == State::On || line.state == State::Off && line.doubt;
             !line.wanted && there && now >= line.not_before
         };
-        let lines = self.0.iter_mut().filter(|(_, line)| due(line)).take(size);
+        let Some(size) = self.0.values().find(|line| due(line)).map(|line| line.size(sizes)) else {
+            return Vec::new();
+        };
+        let together = |line: &Line| due(line) && line.size(sizes) == size;
+        let lines = self.0.iter_mut().filter(|(_, line)| together(line)).take(size);
         lines
             .map(|(name, line)| {
                 line.state = State::Leaving;

@@ -10,8 +10,9 @@ use super::numbers::{Millis, Time};
 use super::wire::{Delta, Message, Outcome};
 use crate::scan::Cursor;
 
-/// A change of one level. `None` is not a refusal.
+/// A change of one level, with the newline that ends the venue's frames or without it. `None` is not a refusal.
 pub(super) fn delta(frame: &[u8]) -> Option<Message<Delta<'_>>> {
+    let frame = frame.strip_suffix(b"\n").unwrap_or(frame);
     let mut cursor = Cursor::behind(b"{\"type\":\"orderbook_delta\",\"sid\":", frame)?;
     let sid = Some(cursor.whole()?);
     cursor.literal(b",\"seq\":")?;
@@ -49,6 +50,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sim;
 
     const FRAME: &str = r#"{"type":"orderbook_delta","sid":1,"seq":17,"msg":{"market_ticker":"KXBTC15M-26JUL191145-45","market_id":"6a958fdf-4723","price_dollars":"0.9600","delta_fp":"-54.25","side":"yes","ts":"2026-07-19T15:45:00.544125Z","ts_ms":1784475900544}}"#;
 
@@ -81,6 +83,8 @@ mod tests {
             (FRAME.replace(r#","ts_ms":1784475900544"#, ""), true),
             (FRAME.replace(r#""market_id":"6a958fdf-4723","#, ""), true),
             (FRAME.replace(',', ", "), false),
+            (format!("{FRAME}\n"), true),
+            (format!("{FRAME}\n\n"), false),
             (format!("{FRAME} "), false),
             (FRAME.replace("0.9600", ""), false),
         ] {
@@ -88,15 +92,30 @@ mod tests {
         }
     }
 
+    /// The bench measures these frames: they have the form of the venue's, newline and all.
+    #[test]
+    fn every_change_that_the_simulator_says_is_read_here() {
+        let symbols = sim::symbols("kalshi", 1).unwrap();
+        let request = format!(
+            r#"{{"id":1,"cmd":"subscribe","params":{{"channels":["orderbook_delta"],"market_tickers":["{}"]}}}}"#,
+            symbols[0]
+        );
+        let is = |frame: &str| frame.contains(r#""type":"orderbook_delta""#);
+        let said = sim::overhear("kalshi", 1, symbols, &[request], 100, is).unwrap();
+        assert!(said.iter().all(|frame| frame.ends_with(b"}\n")), "{said:?}");
+        let changes = said.iter().filter(|frame| is(&String::from_utf8_lossy(frame)));
+        assert_eq!(changes.filter(|frame| check(frame).unwrap()).count(), 100);
+    }
+
     proptest! {
         #[test]
         fn what_is_read_here_is_read_by_serde_in_the_same_way(
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<u8>()), 0..4),
         ) {
-            let mut bytes = FRAME.as_bytes().to_vec();
+            let mut bytes = format!("{FRAME}\n").into_bytes();
             for (at, what, byte) in changes {
                 let at = at.index(bytes.len());
-                let byte = if what % 2 == 0 { b"0123456789.\"\\,{}[] e-"[usize::from(byte) % 21] } else { byte };
+                let byte = if what % 2 == 0 { b"0123456789.\"\\,{}[] e-\n"[usize::from(byte) % 22] } else { byte };
                 match what % 3 {
                     0 => bytes[at] = byte,
                     1 => bytes.insert(at, byte),

@@ -290,7 +290,16 @@ impl Table {
                 channel.refused = Some(words);
                 channel.not_before = now + REFUSED_FOR;
             }
-            (Verb::Delete, _) => command.names.iter().for_each(|name| channel.lines.settle(name, false)),
+            (Verb::Delete, code) => {
+                let is_gone = code == NOT_FOUND && command.names.len() == 1;
+                for name in &command.names {
+                    match () {
+                        () if is_gone => channel.lines.settle(name, false),
+                        () if code == TOO_MANY => channel.lines.keep(name),
+                        () => channel.lines.doubt(name, now),
+                    }
+                }
+            }
             (Verb::Add, ALREADY) => command.names.iter().for_each(|name| channel.lines.settle(name, true)),
             (Verb::Subscribe | Verb::Add, code) => {
                 if channel.state == State::Asked && command.verb == Verb::Subscribe {
@@ -388,7 +397,7 @@ impl Table {
             }
             let (verb, names) = match channel.lines.rest() {
                 Rest::Unknown => return,
-                Rest::Something => (Verb::Delete, channel.lines.leave_next(MARKETS_PER_COMMAND[0], now)),
+                Rest::Something => (Verb::Delete, channel.lines.leave_next(&MARKETS_PER_COMMAND, now)),
                 Rest::Nothing => {
                     channel.state = State::Leaving(sid);
                     (Verb::Unsubscribe, Vec::new())
@@ -461,6 +470,7 @@ const UNKNOWN_SID: u64 = 7;
 const UNKNOWN_CHANNEL: u64 = 8;
 const AUTHENTICATION: u64 = 9;
 const CHANNEL: u64 = 10;
+const NOT_FOUND: u64 = 16;
 const INTERNAL: u64 = 17;
 const OVERFLOW: u64 = 25;
 const MARKETS: u64 = 26;

@@ -225,6 +225,16 @@ impl Token {
         self.left.take().is_some_and(|left| now.saturating_sub(left) > CYCLE_MAX)
     }
 
+    /// Whether it may be forgotten: it was left for good, or never had a book, as the other token of a market that was
+    /// not asked for; and nothing about it is undecided.
+    pub(super) fn is_over(&self, now: Duration) -> bool {
+        let over = match self.left {
+            Some(left) => now.saturating_sub(left) > CYCLE_MAX,
+            None => !self.live && !self.broken && self.floor == (0, Hash(None)),
+        };
+        over && self.suspicion.is_none() && self.rest.is_none()
+    }
+
     /// Forgets the levels: what comes next begins anew.
     pub(super) fn forget(&mut self) {
         self.live = false;

@@ -27,6 +27,8 @@ use crate::decoding::{self, BySymbol, evidence, header, malformed, shown};
 
 /// More tokens on one connection are hostile: it has 500 at most.
 const TOKENS_MAX: usize = 10_000;
+/// From so many tokens on, those that are over are forgotten with the next request.
+const SWEEP_FROM: usize = 2_000;
 /// A suspicion waits for another message of its token until the venue's time is so much later, however late messages
 /// arrive; where the venue says no time,
 const SUSPICION_MILLIS: u64 = 1_000;
@@ -49,7 +51,7 @@ pub struct PolymarketDecode {
     suspected: VecDeque<(Duration, u64, usize)>,
     /// Tokens of which REST knows more than was heard, and since when.
     asked: VecDeque<(Duration, usize)>,
-    /// When a message came last.
+    /// When a message came last that shows that data flows.
     heard: Duration,
     counts: DecodeCounts,
     /// Kept for its memory: the text under a hash.
@@ -136,6 +138,7 @@ impl PolymarketDecode {
             self.heard = frame.elapsed;
             return Ok(());
         }
+        let mut flows = false;
         match glance(&frame.payload).map_err(malformed)? {
             Glance::Beat | Glance::Complaint(_) => {
                 self.expire(frame, None, out);
@@ -146,12 +149,16 @@ impl PolymarketDecode {
             Glance::One(event) => {
                 let message = self.read(event, &frame.payload)?;
                 self.message(frame, message, out);
+                flows = event.is_flow();
             }
             Glance::Many(all) => {
                 let mut messages = Vec::with_capacity(all.len());
                 for raw in all {
                     match glance_inside(raw).map_err(malformed)? {
-                        Glance::One(event) => messages.push(self.read(event, raw.get().as_bytes())?),
+                        Glance::One(event) => {
+                            messages.push(self.read(event, raw.get().as_bytes())?);
+                            flows |= event.is_flow();
+                        }
                         Glance::Unknown(what) => return Err(DecodeError::Unknown(shown(&what))),
                         _ => return Err(DecodeError::Unknown("an error among messages".to_owned())),
                     }
@@ -159,13 +166,18 @@ impl PolymarketDecode {
                 messages.into_iter().for_each(|message| self.message(frame, message, out));
             }
         }
-        self.heard = frame.elapsed;
+        if flows {
+            self.heard = frame.elapsed;
+        }
         Ok(())
     }
 
     /// What was left is not followed any more, until it is asked for again.
     fn sent(&mut self, frame: &Frame, out: &mut Vec<Output>) {
         let Ok(sent) = serde_json::from_slice::<Sent<'_>>(&frame.payload) else { return };
+        if self.tokens.len() >= SWEEP_FROM {
+            self.sweep(frame.elapsed);
+        }
         for token in &sent.assets_ids {
             let Some(at) = self.places.get(token.as_ref()).copied() else { continue };
             match sent.operation.as_ref() {
@@ -471,6 +483,20 @@ impl PolymarketDecode {
         out.push(Output::Resync(token.symbol.clone()));
     }
 
+    /// Forgets tokens that are over and markets without tokens: markets roll on for as long as a connection lives.
+    fn sweep(&mut self, now: Duration) {
+        let places = keep(&mut self.tokens, |_, token| !token.is_over(now));
+        let stays = |at: &mut usize| places[*at].map(|place| *at = place).is_some();
+        self.places.retain(|_, at| stays(at));
+        self.suspected.retain_mut(|(_, _, at)| stays(at));
+        self.asked.retain_mut(|(_, at)| stays(at));
+        let mut used = vec![false; self.markets.len()];
+        self.tokens.iter().for_each(|token| used[token.market] = true);
+        let places = keep(&mut self.markets, |at, _| used[at]);
+        self.conditions.retain(|_, at| places[*at].map(|place| *at = place).is_some());
+        self.tokens.iter_mut().for_each(|token| token.market = places[token.market].unwrap_or_default());
+    }
+
     /// Where a token is remembered, from now on.
     fn known(&mut self, text: &str, condition: &str) -> Result<usize, DecodeError> {
         if let Some(at) = self.places.get(text) {
@@ -489,6 +515,20 @@ impl PolymarketDecode {
         self.tokens.push(Token::new(symbol, market));
         Ok(at)
     }
+}
+
+/// Keeps some of all, and tells where each is from now on.
+fn keep<T>(all: &mut Vec<T>, stays: impl Fn(usize, &T) -> bool) -> Vec<Option<usize>> {
+    let (mut places, mut kept) = (Vec::with_capacity(all.len()), 0);
+    let mut at = 0;
+    all.retain(|one| {
+        let stays = stays(at, one);
+        places.push(stays.then_some(kept));
+        kept += usize::from(stays);
+        at += 1;
+        stays
+    });
+    places
 }
 
 /// An empty side has 0 for its best bid, and 0 or 1 for its best ask: prices are between them.

@@ -8,6 +8,7 @@ mod markets;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Display;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -127,10 +128,10 @@ impl Subscription {
     fn frame(&mut self, kind: &str, msg: &str) -> Utf8Bytes {
         let sid = self.sid;
         if kind == "ticker" {
-            return format!(r#"{{"type":"ticker","sid":{sid},"msg":{msg}}}"#).into();
+            return line(format_args!(r#"{{"type":"ticker","sid":{sid},"msg":{msg}}}"#));
         }
         let seq = self.next();
-        format!(r#"{{"type":"{kind}","sid":{sid},"seq":{seq},"msg":{msg}}}"#).into()
+        line(format_args!(r#"{{"type":"{kind}","sid":{sid},"seq":{seq},"msg":{msg}}}"#))
     }
 }
 
@@ -175,7 +176,7 @@ impl SimVenue for Kalshi {
                         |(channel, subscription)| json!({"channel": channel.name(), "sid": subscription.sid}),
                     )
                     .collect();
-                out.say(client, json!({"id": command.id, "type": "ok", "msg": all}).to_string().into());
+                out.say(client, line(json!({"id": command.id, "type": "ok", "msg": all})));
             }
             _ => complain(client, command.id, 5, "Unknown command", out),
         }
@@ -257,7 +258,7 @@ impl Kalshi {
             };
             let msg = json!({"channel": name, "sid": subscription.sid});
             state.subscriptions.insert(channel, subscription);
-            out.say(client, json!({"id": command.id, "type": "subscribed", "msg": msg}).to_string().into());
+            out.say(client, line(json!({"id": command.id, "type": "subscribed", "msg": msg})));
             self.greet(client, channel, &markets, now, out);
         }
     }
@@ -310,7 +311,7 @@ impl Kalshi {
             };
             let seq = subscription.next();
             let frame = json!({"id": command.id, "sid": sid, "seq": seq, "type": "unsubscribed"});
-            out.say(client, frame.to_string().into());
+            out.say(client, line(frame));
         }
     }
 
@@ -351,7 +352,7 @@ impl Kalshi {
         let msg = json!({"market_tickers": subscription.markets});
         let frame =
             json!({"id": command.id, "sid": sid, "seq": subscription.next(), "type": "ok", "msg": msg});
-        out.say(client, frame.to_string().into());
+        out.say(client, line(frame));
         self.greet(client, channel, &fresh, now, out);
     }
 
@@ -384,6 +385,11 @@ impl Kalshi {
     }
 }
 
+/// A frame as the venue sends it, which ends in a newline.
+fn line(frame: impl Display) -> Utf8Bytes {
+    format!("{frame}\n").into()
+}
+
 fn complain(client: Connection, id: u64, code: u64, words: &str, out: &mut Outgoing) {
     complain_of(client, id, code, words, None, out);
 }
@@ -400,5 +406,5 @@ fn complain_of(
     if let Some(market) = market {
         msg["market_ticker"] = json!(market);
     }
-    out.say(client, json!({"id": id, "type": "error", "msg": msg}).to_string().into());
+    out.say(client, line(json!({"id": id, "type": "error", "msg": msg})));
 }
