@@ -4,13 +4,15 @@
 //! again from the journal.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ssmd_core::metrics::{self, Counter};
 use ssmd_core::{
-    Books, Clock, DecodeCounts, DecodeError, Decoders, Entries, Entry, ErrorKind, Feed, Journal, Merger,
-    Message, Metrics, Origin, Output, Record, RecordType, Result, SessionId, Start, Transport,
+    Body, Books, Clock, DecodeCounts, DecodeError, Decoders, Entries, Entry, EntryKind, ErrorKind, Feed,
+    Journal, Merger, Message, Metrics, Origin, Output, Record, RecordType, Result, SessionId, Start,
+    Transport,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +59,8 @@ pub struct Live {
     counters: Counters,
     quiet: Quiet,
     books: Arc<Mutex<Books>>,
+    /// Gaps that decoding found; those that capture knew are entries.
+    gaps: Arc<AtomicU64>,
     lags: Lags,
     outputs: Vec<Output>,
     messages: Vec<Message>,
@@ -69,6 +73,10 @@ pub struct Live {
 impl Live {
     /// A decoder that has not begun.
     pub fn new(options: LiveOptions) -> Self {
+        let reached = match &options.start {
+            Start::After(reached) => reached.get(&options.live.0).copied().unwrap_or(0),
+            Start::Oldest | Start::Newest => 0,
+        };
         Self {
             decoders: Decoders::new(Arc::clone(&options.feed)),
             merger: Merger::new(crate::merge_rules(options.feed.name())),
@@ -76,10 +84,11 @@ impl Live {
             counters: Counters::new(&options.metrics, options.feed.name().as_str()),
             quiet: Quiet::default(),
             books: Arc::default(),
+            gaps: Arc::default(),
             lags: Lags::new(&options.metrics, options.feed.name().as_str()),
             outputs: Vec::new(),
             messages: Vec::new(),
-            reached: 0,
+            reached,
             told: true,
             options,
         }
@@ -93,6 +102,11 @@ impl Live {
     /// The audit of books, as far as was decoded.
     pub fn books(&self) -> Arc<Mutex<Books>> {
         Arc::clone(&self.books)
+    }
+
+    /// How many gaps decoding found so far, beside those that capture wrote down.
+    pub fn gaps(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.gaps)
     }
 
     /// How late frames come, connection by connection.
@@ -177,6 +191,12 @@ impl Live {
                 tracing::debug!(entry = %entry.id, %error, "not decoded");
             }
             counter.add(1);
+        }
+        if entry.kind != EntryKind::Gap {
+            let is_gap =
+                |output: &&Output| matches!(output, Output::Record(Record { body: Body::Gap(_), .. }));
+            let found = self.outputs.iter().filter(is_gap).count();
+            self.gaps.fetch_add(found as u64, Ordering::Relaxed);
         }
         books.take(entry, &self.outputs, self.decoders.checks(), true);
         self.lags.take(entry, &self.outputs);

@@ -8,6 +8,7 @@ use crate::environment;
 use crate::exit::Exit;
 use crate::online;
 use crate::output::{Out, Outcome, Stopped};
+use crate::status::plural;
 
 /// Says everything that is wrong with a document, or what it declares.
 pub(super) async fn run(args: &Check) -> Outcome {
@@ -82,19 +83,35 @@ fn wrong(problems: &Problems, name: &str, asked: &[String], json: bool, out: &mu
 }
 
 fn declared(environment: &Environment, out: &mut Out) -> Result<(), Stopped> {
+    let words = ssmd_feeds::vocabulary();
+    if environment.enabled().next().is_none() {
+        out.line("○ no feed is enabled: nothing starts with it")?;
+    }
     for feed in &environment.feeds {
         if !feed.enabled {
             out.line(format_args!("○ feed {} is not enabled", feed.name))?;
             continue;
         }
         let channels: Vec<_> = feed.channels.iter().map(ToString::to_string).collect();
-        let plural = if feed.symbols.len() == 1 { "" } else { "s" };
         let filtered = if feed.filters.is_empty() { "" } else { ", filtered" };
-        let (count, channels) = (feed.symbols.len(), channels.join(", "));
-        out.line(format_args!("✓ feed {}: {channels} for {count} symbol{plural}{filtered}", feed.name))?;
+        let patterns = feed.symbols.iter().filter(|symbol| symbol.contains('*')).count();
+        let counts = [(feed.symbols.len() - patterns, "symbol"), (patterns, "pattern")];
+        let counts: Vec<_> =
+            counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n as u64, what)).collect();
+        let (counts, channels) = (counts.join(" and "), channels.join(", "));
+        out.line(format_args!("✓ feed {}: {channels} for {counts}{filtered}", feed.name))?;
+        let venue = words.feeds.iter().find(|venue| venue.name == feed.name.as_str());
+        if let Some(venue) = venue.filter(|venue| feed.keys.is_empty() && !venue.keys.is_empty()) {
+            let keys = venue.keys.join(" and ");
+            out.line(format_args!("○ feed {}: no `keys`; the venue wants {keys}", feed.name))?;
+        }
         let internal = feed.details.values().filter(|detail| detail.internal.is_some()).count();
         if internal > 0 {
-            out.line(format_args!("✓ feed {}: {internal} internal names, each once", feed.name))?;
+            out.line(format_args!(
+                "✓ feed {}: {}, each once",
+                feed.name,
+                plural(internal as u64, "internal name")
+            ))?;
         }
     }
     match &environment.journal {

@@ -11,6 +11,7 @@ mod deploy;
 mod dialers;
 mod environment;
 mod environments;
+mod first_day;
 mod metrics;
 #[path = "../../../../ssmd-transport/tests/support/nats.rs"]
 #[allow(dead_code, reason = "it is shared")]
