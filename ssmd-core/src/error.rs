@@ -74,7 +74,7 @@ impl ErrorKind {
         match self {
             Self::NotFound => "not found",
             Self::AlreadyExists => "already exists",
-            Self::Conflict => "changed by someone else",
+            Self::Conflict => "held or changed by someone else",
             Self::Invalid => "invalid",
             Self::Denied => "denied",
             Self::Unavailable => "unavailable",
@@ -133,6 +133,7 @@ impl Error {
             Io::NotFound => ErrorKind::NotFound,
             Io::AlreadyExists => ErrorKind::AlreadyExists,
             Io::PermissionDenied => ErrorKind::Denied,
+            Io::AddrInUse => ErrorKind::Conflict,
             Io::StorageFull | Io::QuotaExceeded => ErrorKind::Full,
             Io::TimedOut => ErrorKind::Timeout,
             Io::ConnectionRefused | Io::NetworkUnreachable | Io::HostUnreachable => ErrorKind::Unavailable,

@@ -5,14 +5,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ssmd_core::entry::note;
 use ssmd_core::metrics::{self, Counter};
 use ssmd_core::{
-    Books, Clock, DecodeCounts, DecodeError, Decoders, Entries, Entry, EntryKind, ErrorKind, Feed, Journal,
-    Merger, Message, Metrics, Origin, Output, Record, RecordType, Result, SessionId, Start, Transport,
+    Body, Books, Clock, DecodeCounts, DecodeError, Decoders, Entries, Entry, EntryKind, ErrorKind, Feed,
+    Journal, Merger, Message, Metrics, Origin, Output, Record, RecordType, Result, SessionId, Start,
+    Transport,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +64,8 @@ pub struct Live {
     quiet: Quiet,
     categories: Categories,
     books: Arc<Mutex<Books>>,
+    /// Gaps that decoding found; those that capture knew are entries.
+    gaps: Arc<AtomicU64>,
     lags: Lags,
     outputs: Vec<Output>,
     /// For each transport, in their order.
@@ -75,6 +79,10 @@ pub struct Live {
 impl Live {
     /// A decoder that has not begun.
     pub fn new(options: LiveOptions) -> Self {
+        let reached = match &options.start {
+            Start::After(reached) => reached.get(&options.live.0).copied().unwrap_or(0),
+            Start::Oldest | Start::Newest => 0,
+        };
         Self {
             decoders: Decoders::new(Arc::clone(&options.feed)),
             merger: Merger::new(crate::merge_rules(options.feed.name())),
@@ -83,10 +91,11 @@ impl Live {
             quiet: Quiet::default(),
             categories: Categories::default(),
             books: Arc::default(),
+            gaps: Arc::default(),
             lags: Lags::new(&options.metrics, options.feed.name().as_str()),
             outputs: Vec::new(),
             messages: options.publish.iter().map(|_| Vec::new()).collect(),
-            reached: 0,
+            reached,
             told: true,
             options,
         }
@@ -100,6 +109,11 @@ impl Live {
     /// The audit of books, as far as was decoded.
     pub fn books(&self) -> Arc<Mutex<Books>> {
         Arc::clone(&self.books)
+    }
+
+    /// How many gaps decoding found so far, beside those that capture wrote down.
+    pub fn gaps(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.gaps)
     }
 
     /// How late frames come, connection by connection.
@@ -184,6 +198,12 @@ impl Live {
                 tracing::debug!(entry = %entry.id, %error, "not decoded");
             }
             counter.add(1);
+        }
+        if entry.kind != EntryKind::Gap {
+            let is_gap =
+                |output: &&Output| matches!(output, Output::Record(Record { body: Body::Gap(_), .. }));
+            let found = self.outputs.iter().filter(is_gap).count();
+            self.gaps.fetch_add(found as u64, Ordering::Relaxed);
         }
         books.take(entry, &self.outputs, self.decoders.checks(), true);
         self.lags.take(entry, &self.outputs);

@@ -180,7 +180,7 @@ impl Supervisor {
     fn refused(&self, error: &Error) {
         self.status.refused.fetch_add(1, Ordering::Relaxed);
         self.metrics.counter(&metrics::ERRORS, &[self.feed.as_str(), "connect"]).add(1);
-        tracing::warn!(feed = %self.feed, %error, "cannot connect");
+        tracing::warn!(feed = %self.feed, "cannot connect: {}", error.report());
     }
 
     /// Tells that a connection is open; it may take the place of another one that is.

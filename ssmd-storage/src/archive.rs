@@ -90,7 +90,8 @@ impl Archiver {
     /// Archives until `stop`, then what the journal holds at that moment, and says what it did.
     ///
     /// # Errors
-    /// `Denied` if another archiver of this feed runs on this host; `Unsupported` if nothing keeps those of others off; `Corrupt` for a damaged journal or damaged
+    /// `Conflict` if another archiver of this feed runs on this host; `Unsupported` if nothing keeps those of others off;
+    /// `Corrupt` for a damaged journal or damaged
     /// commits, after everything before the damage is committed; after `stop`, what the store still refuses.
     ///
     /// # Cancel safety
@@ -140,7 +141,7 @@ impl Archiver {
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(ErrorKind::Denied, "lock archiver")
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(ErrorKind::Conflict, "lock archiver")
                 .detail("another archiver of this feed is running")
                 .with("path", path.display())),
             Err(cause) => Err(failed(cause.into())),

@@ -37,7 +37,7 @@ pub struct Options {
 /// or the clock's. Days never go back.
 ///
 /// # Errors
-/// `Invalid`, with the line's number, for a file that is none; `AlreadyExists` if the origin has commits; the
+/// `Invalid`, with the line's number, for a file that is none, and for files without a frame; `AlreadyExists` if the origin has commits; the
 /// store's own. What was committed before stays: an import that failed is repeated under a new origin.
 pub async fn import(
     store: Arc<dyn Store>,
@@ -118,6 +118,9 @@ fn pack(
                 *file = None;
             }
         }
+    }
+    if !more && log.n == 1 {
+        return Err(Error::new(ErrorKind::Invalid, "import").detail("there is no frame in these files"));
     }
     let mut steps = packer.push(&std::mem::take(&mut log.entries))?;
     if !more {

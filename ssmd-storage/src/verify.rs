@@ -6,11 +6,11 @@ mod objects;
 mod report;
 mod sessions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
-use ssmd_core::{Decode, ErrorKind, FeedName, ObjectPath, Origin, Result, Store};
+use ssmd_core::{Decode, Error, ErrorKind, FeedName, ObjectPath, Origin, Result, Store};
 
 use crate::chain::{self, Chain};
 use crate::layout::{COMMITS, RAW, parse_commit_path};
@@ -37,7 +37,8 @@ pub struct Progress {
 /// object.
 ///
 /// # Errors
-/// The store's own, where it cannot answer. Damage is no error, it is in the report.
+/// The store's own, where it cannot answer; `NotFound` for a feed of which nothing was archived. Damage is no error,
+/// it is in the report.
 pub async fn verify(
     store: Arc<dyn Store>,
     feed: Option<&FeedName>,
@@ -48,9 +49,16 @@ pub async fn verify(
     let listed = list(&*store, &mut report).await?;
     let mut declared = EnvironmentCheck::all(&*store, &mut report).await?;
     let mut chains = Vec::new();
+    let (mut others, mut unreadable) = (BTreeSet::new(), false);
     for (origin, last) in listed.commits {
-        let chain = follow(&*store, origin, last, &mut declared, &mut report).await?;
-        chains.extend(chain.filter(|chain| feed.is_none_or(|feed| chain.feed == *feed)));
+        match follow(&*store, (origin, last), feed, &mut declared, &mut report).await? {
+            Followed::Chain(chain) => chains.push(chain),
+            Followed::Other(other) => drop(others.insert(other)),
+            Followed::Unreadable => unreadable = true,
+        }
+    }
+    if let Some(feed) = feed.filter(|_| chains.is_empty() && !unreadable) {
+        return Err(unknown_feed(feed, others.iter()));
     }
     let of = chains.iter().map(|chain| chain.objects.len() as u64).sum();
     let mut orphans = listed.objects;
@@ -99,14 +107,34 @@ async fn list(store: &dyn Store, report: &mut Report) -> Result<Listed> {
     Ok(found)
 }
 
-/// Follows the commits of one origin from the first to the last.
+/// The error for a feed that an archive does not have, with those that it has.
+pub fn unknown_feed<'a>(feed: &FeedName, known: impl Iterator<Item = &'a FeedName>) -> Error {
+    let known: Vec<_> = known.map(FeedName::as_str).collect();
+    let hint = match known.as_slice() {
+        [] => "the archive is empty".to_owned(),
+        known => format!("the archive holds: {}", known.join(", ")),
+    };
+    Error::new(ErrorKind::NotFound, "find feed").with("feed", feed).hint(hint)
+}
+
+/// What came of following the commits of an origin.
+enum Followed {
+    /// They are of a feed that is verified.
+    Chain(Chain),
+    /// They are of another feed, and were not read.
+    Other(FeedName),
+    /// Not one of them can be read.
+    Unreadable,
+}
+
+/// Follows the commits of one origin from the first to the last, if they are of `feed`.
 async fn follow(
     store: &dyn Store,
-    origin: Origin,
-    last: u64,
+    (origin, last): (Origin, u64),
+    feed: Option<&FeedName>,
     declared: &mut EnvironmentCheck,
     report: &mut Report,
-) -> Result<Option<Chain>> {
+) -> Result<Followed> {
     let mut chain: Option<Chain> = None;
     let mut broken = false;
     for n in 1..=last {
@@ -119,6 +147,9 @@ async fn follow(
             }
             Err(error) => return Err(error),
         };
+        if chain.is_none() && feed.is_some_and(|feed| commit.feed != *feed) {
+            return Ok(Followed::Other(commit.feed));
+        }
         report.commits += 1;
         let chain = chain.get_or_insert_with(|| Chain::empty(commit.feed.clone(), origin));
         if broken {
@@ -131,7 +162,7 @@ async fn follow(
         declared.commit(&commit, report);
         chain.force(commit, &bytes)?;
     }
-    Ok(chain)
+    Ok(chain.map_or(Followed::Unreadable, Followed::Chain))
 }
 
 /// Whether an error says something about the archive, and not about the way to it.

@@ -174,7 +174,7 @@ async fn a_second_archiver_on_the_same_host_is_refused() {
         })
     };
     let (first, error) = within(both).await;
-    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert_eq!(error.kind(), ErrorKind::Conflict);
     first.unwrap();
 }
 

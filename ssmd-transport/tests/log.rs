@@ -84,7 +84,7 @@ async fn a_second_writer_is_refused_and_told_who_is_first() {
     let dir = tempdir();
     let log = open(dir.path(), Options::default()).await.unwrap();
     let error = open(dir.path(), Options::default()).await.err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert_eq!(error.kind(), ErrorKind::Conflict);
     let holder = error.context("holder").unwrap();
     assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
     let other = log.clone();

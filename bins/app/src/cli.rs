@@ -13,12 +13,14 @@ mod daemons;
 mod environment;
 mod journal;
 mod running;
+mod store;
 
 pub use books::{Books, FeedShow};
 pub use daemons::{Archiver, Cache, Connector};
 pub use environment::*;
 pub use journal::{JournalArgs, JournalCommand, JournalInspect, JournalLs};
 pub use running::{Deploy, EnvApply, EnvHistory, Running, Versions};
+pub use store::StoreArgs;
 
 /// Stupid simple market data: records exchange feeds, archives them, proves what it has, and replays it.
 ///
@@ -52,9 +54,10 @@ Examples:
   ssmd up                           what `ssmd init` declared here
   ssmd up -c environment.yaml --data /srv/ssmd --listen 127.0.0.1:9600
 
-An edited document is applied without a restart. Ctrl-C (SIGTERM, a closed
-terminal) stops in order: sockets close, what was heard is sealed and
-archived. A second one ends at once; the next start archives the rest.";
+An edited document is applied without a restart, but not under --sim. Ctrl-C
+(SIGTERM, a closed terminal) stops in order: sockets close, what was heard is
+sealed and archived. A second one ends at once; the next start archives the
+rest.";
 
 const CHECK: &str = "\
 Examples:
@@ -63,8 +66,8 @@ Examples:
                                           are there
   ssmd explain E0203                      what a problem means
 
-✓ is right, ✗ is wrong, ○ is right and not carried out: not enabled, or not
-built yet, which nothing starts with.";
+✓ is right, ✗ is wrong, ○ is right and not carried out: not enabled, without
+the keys that the venue wants, or not built yet, which nothing starts with.";
 
 const TAIL: &str = "\
 A record's subject is ENVIRONMENT.FEED.json.TYPE.SYMBOL, of a feed with a
@@ -229,7 +232,7 @@ pub struct Up {
     #[arg(long)]
     pub sim: bool,
     /// The simulated market's messages a second.
-    #[arg(long, value_name = "N", default_value_t = 500, requires = "sim")]
+    #[arg(long, value_name = "N", default_value_t = 500, requires = "sim", value_parser = clap::value_parser!(u32).range(1..))]
     pub sim_rate: u32,
     /// The simulated market's seed.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "sim")]
@@ -296,7 +299,7 @@ pub struct Sim {
     #[arg(long, value_name = "SYMBOL", value_delimiter = ',')]
     pub symbols: Vec<String>,
     /// The model's messages a second, over all symbols.
-    #[arg(long, value_name = "N", default_value_t = 500)]
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
     /// The model's seed: the same seed makes the same market.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -327,14 +330,6 @@ pub struct Tail {
     /// Only records whose subject matches: ENV.FEED[.CATEGORY].json.TYPE.SYMBOL, `*` for one part, `>` for the rest.
     #[arg(default_value = ">")]
     pub filter: String,
-}
-
-/// An archive.
-#[derive(Clone, Debug, Args)]
-pub struct StoreArgs {
-    /// Where the archive is: file:PATH, or s3://BUCKET/PREFIX?endpoint=URL&region=NAME.
-    #[arg(long, value_name = "URL", default_value = "file:./ssmd-data/store", env = "SSMD_STORE")]
-    pub store: String,
 }
 
 /// `ssmd ls`.

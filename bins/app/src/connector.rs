@@ -79,6 +79,8 @@ pub(crate) struct Recorded {
     capture: Arc<CaptureStatus>,
     counts: watch::Receiver<DecodeCounts>,
     books: Arc<Mutex<Books>>,
+    /// Gaps that decoding found.
+    gaps: Arc<AtomicU64>,
     receive_lag: ReceiveLag,
     resync: mpsc::Sender<Resync>,
     lag: Gauge,
@@ -103,7 +105,7 @@ impl Connector {
     /// Opens every log and begins to record.
     ///
     /// # Errors
-    /// `Denied` if another process records into the same folder; what feeds say of their configuration.
+    /// `Conflict` if another process records into the same folder; what feeds say of their configuration.
     pub(crate) async fn start(
         environment: &Environment,
         (folder, shared): (&Folder, Option<Shared>),
@@ -184,6 +186,7 @@ impl Connector {
             capture: capture.status(),
             counts: live.counts(),
             books: live.books(),
+            gaps: live.gaps(),
             receive_lag: live.receive_lag(),
             resync,
             projector,
@@ -349,6 +352,7 @@ impl Connector {
         let sampler = Sampler {
             capture: Arc::clone(&recorded.capture),
             sampled: Arc::clone(&recorded.sampled),
+            gaps: Arc::clone(&recorded.gaps),
             log: recorded.log.clone(),
             directory: self.folder.log(&recorded.name),
             bytes: self.metrics.gauge(&metrics::LOG_BYTES, &labels),
@@ -482,6 +486,7 @@ impl Recorded {
     pub(crate) fn status(&self) -> FeedStatus {
         let (figures, counts, missing) =
             (self.capture.figures(), *self.counts.borrow(), self.capture.missing());
+        let gaps = figures.gaps + self.gaps.load(Ordering::Relaxed);
         FeedStatus {
             feed: self.name.to_string(),
             sessions: figures.sessions,
@@ -490,8 +495,8 @@ impl Recorded {
             frames: figures.frames,
             bytes: figures.bytes,
             frames_per_second: self.sampled.rate.load(Ordering::Relaxed) as f64,
-            gaps: figures.gaps,
-            gaps_today: figures.gaps.saturating_sub(self.sampled.gaps_before.load(Ordering::Relaxed)),
+            gaps,
+            gaps_today: gaps.saturating_sub(self.sampled.gaps_before.load(Ordering::Relaxed)),
             overflowed: figures.overflowed,
             subscriptions_wanted: self.capture.wanted().map(|topics| topics as u64),
             subscriptions_missing: missing.topics as u64,
@@ -526,6 +531,7 @@ fn twins(spec: &FeedSpec, context: &OpenContext) -> Result<Vec<Arc<dyn Feed>>> {
 struct Sampler {
     capture: Arc<CaptureStatus>,
     sampled: Arc<Sampled>,
+    gaps: Arc<AtomicU64>,
     log: Log,
     directory: PathBuf,
     bytes: Gauge,
@@ -543,7 +549,8 @@ impl Sampler {
             let (now, total, today) = (clock.elapsed(), figures.frames, clock.now().day());
             if day != today {
                 day = today;
-                self.sampled.gaps_before.store(figures.gaps, Ordering::Relaxed);
+                let gaps = figures.gaps + self.gaps.load(Ordering::Relaxed);
+                self.sampled.gaps_before.store(gaps, Ordering::Relaxed);
             }
             let seconds = now.saturating_sub(at).as_secs_f64().max(0.001);
             self.sampled.rate.store(((total - frames) as f64 / seconds).round() as u64, Ordering::Relaxed);

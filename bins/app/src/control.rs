@@ -238,6 +238,7 @@ fn json_line(value: &impl Serialize) -> String {
 pub(crate) async fn ask(data: &Path, role: &str, request: &Request) -> Result<Lines<BufReader<UnixStream>>> {
     let absent = |cause: std::io::Error| {
         Error::new(ErrorKind::Unavailable, "talk to a running ssmd")
+            .detail("nothing runs in this folder")
             .with("folder", data.display())
             .with("role", role)
             .because(cause)

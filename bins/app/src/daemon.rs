@@ -145,6 +145,8 @@ struct Parts {
     once: bool,
     /// What runs.
     environment: Environment,
+    /// What the document said, where its venues are simulated.
+    simulated: Option<Environment>,
     declared: Declared,
     /// Where environments are recorded before they are used.
     recorded: Arc<dyn Store>,
@@ -179,6 +181,7 @@ impl Parts {
             role: plan.role,
             once: plan.once,
             environment: environment.clone(),
+            simulated: plan.simulate.is_some().then(|| declared.clone()),
             declared: Declared::default(),
             recorded: Arc::new(FileStore::open(folder.path())?),
             connector: None,
@@ -222,7 +225,7 @@ impl Parts {
     /// Reads the document again when it changes.
     fn watch(&self, plan: &Plan, orders: &mpsc::Sender<Order>, services: &mut Tasks) {
         let path = match crate::environment::find(plan.flags.config.as_deref()) {
-            Ok(Some(path)) if plan.simulate.is_none() && !plan.once => reconcile::absolute(&path),
+            Ok(Some(path)) if !plan.once => reconcile::absolute(&path),
             // What it was started with is looked for no more.
             _ => return,
         };

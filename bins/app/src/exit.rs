@@ -55,7 +55,7 @@ impl From<&Error> for Exit {
     fn from(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::Unavailable | ErrorKind::Timeout => Self::Unavailable,
-            ErrorKind::Denied | ErrorKind::Conflict => Self::Busy,
+            ErrorKind::Conflict => Self::Busy,
             _ => Self::Failed,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The binaries call [`ssmd`], [`connector`], [`archiver`] and [`cache`] and do nothing else.
 
-use clap::Parser;
+use clap::{Command, Parser};
 use ssmd_core::Result;
 
 pub mod cli;
@@ -43,13 +43,13 @@ pub use reload::{Answer, VersionStatus};
 
 /// The program `ssmd`.
 pub fn ssmd() -> Exit {
-    let cli = cli::Cli::parse();
+    let cli = parse::<cli::Cli>();
     run(commands::run(cli))
 }
 
 /// The program `ssmd-connector`.
 pub fn connector() -> Exit {
-    let cli = cli::Connector::parse();
+    let cli = parse::<cli::Connector>();
     logs::start(cli.log_json, false);
     run(async move {
         let environment = environment::load(cli.daemon.config.as_deref())?;
@@ -67,7 +67,7 @@ pub fn connector() -> Exit {
 
 /// The program `ssmd-archiver`.
 pub fn archiver() -> Exit {
-    let cli = cli::Archiver::parse();
+    let cli = parse::<cli::Archiver>();
     logs::start(cli.log_json, false);
     run(async move {
         let environment = environment::load(cli.daemon.config.as_deref())?;
@@ -85,7 +85,7 @@ pub fn archiver() -> Exit {
 
 /// The program `ssmd-cache`.
 pub fn cache() -> Exit {
-    let cli = cli::Cache::parse();
+    let cli = parse::<cli::Cache>();
     logs::start(cli.log_json, false);
     run(async move {
         let environment = environment::load(cli.daemon.config.as_deref())?;
@@ -99,6 +99,23 @@ pub fn cache() -> Exit {
         };
         commands::up::record(plan).await
     })
+}
+
+/// Reads the command line.
+fn parse<C: Parser>() -> C {
+    let matches = without_empty(C::command()).get_matches();
+    C::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// The same command that takes an empty variable for one that is not set, as shells have it.
+fn without_empty(command: Command) -> Command {
+    let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| match arg.get_env().is_some_and(is_empty) {
+            true => arg.env(None::<&str>),
+            false => arg,
+        })
+        .mut_subcommands(without_empty)
 }
 
 /// Runs a command to its end, prints what went wrong, and gives the exit code.

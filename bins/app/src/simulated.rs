@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ssmd_core::environment::{Environment, Share};
+use ssmd_core::environment::{Environment, FeedSpec, Share};
 use ssmd_core::{Clock, Error, ErrorKind, Result, Symbol, Tasks};
 use ssmd_feeds::sim::{self, FaultScript, Sim, SimOptions, Source};
 
 use crate::cli::UpFaults;
 
-/// Symbols of the model where the document names patterns.
+/// Symbols of the model where the document names patterns, or markets by their slugs.
 const SYMBOLS: usize = 8;
 
 /// What to simulate.
@@ -21,6 +21,25 @@ pub(crate) struct Simulate {
     pub(crate) seed: u64,
     /// What goes wrong.
     pub(crate) wrong: UpFaults,
+}
+
+/// What the simulator of a feed lists: what the document names, and markets of the model for patterns and slugs.
+fn listed(feed: &FeedSpec) -> Result<Vec<Symbol>> {
+    let names_one = |symbol: &&String| {
+        let is_token = symbol.bytes().all(|byte| byte.is_ascii_digit());
+        !symbol.contains('*') && (is_token || feed.name.as_str() != "polymarket")
+    };
+    let shares = feed.shares();
+    let symbols = shares.iter().flat_map(|share| share.symbols);
+    let (named, others): (Vec<_>, Vec<_>) = symbols.partition(names_one);
+    let named = named.into_iter().map(|symbol| Symbol::new(symbol)).collect::<Result<Vec<_>>>()?;
+    let open = |share: &Share<'_>| share.symbols.is_empty() && !share.filters.is_empty();
+    let of_model = match others.is_empty() && !shares.iter().any(open) {
+        true => Vec::new(),
+        false => sim::symbols(feed.name.as_str(), SYMBOLS)?,
+    };
+    let more: Vec<_> = named.into_iter().filter(|symbol| !of_model.contains(symbol)).collect();
+    Ok(of_model.into_iter().chain(more).collect())
 }
 
 /// Starts the simulators and rewrites the addresses of the feeds.
@@ -42,14 +61,9 @@ pub(crate) async fn start(
             .hint("record one feed, or run `ssmd sim --faults --ledger` for each"));
     }
     for feed in environment.feeds.iter_mut().filter(|feed| feed.enabled) {
-        let shares = feed.shares();
-        let named: Vec<_> = shares.iter().flat_map(|share| share.symbols).collect();
-        let open = |share: &Share<'_>| share.symbols.is_empty() && !share.filters.is_empty();
-        let symbols = if named.iter().any(|symbol| symbol.contains('*')) || shares.iter().any(open) {
-            sim::symbols(feed.name.as_str(), SYMBOLS)?
-        } else {
-            named.into_iter().map(|symbol| Symbol::new(symbol)).collect::<Result<_>>()?
-        };
+        let symbols = listed(feed)?;
+        // The simulator lets in who does not sign, and keys are for the venue alone.
+        feed.keys.clear();
         let options = SimOptions {
             venue: feed.name.to_string(),
             source: Source::Model { seed: *seed, symbols, rate: Some(f64::from(*rate)) },

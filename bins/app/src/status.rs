@@ -274,8 +274,10 @@ impl FeedStatus {
             plural(self.gaps, "gap"),
             grouped(self.gaps_today),
         );
+        if self.reconnects > 0 {
+            line = line + ", " + &plural(self.reconnects, "reconnect");
+        }
         for (count, what) in [
-            (self.reconnects, "reconnects"),
             (self.overflowed, "frames not kept"),
             (self.unknown, "unknown"),
             (self.malformed, "malformed"),

@@ -126,7 +126,7 @@ impl Sim {
             return Err(Error::new(ErrorKind::Denied, "bind simulator")
                 .with("address", options.listen)
                 .detail("not a loopback address")
-                .hint("listen on 127.0.0.1, or say that other machines may connect"));
+                .hint("listen on 127.0.0.1: a simulator is for this machine alone"));
         }
         venue::open(&options.venue, &setup(&options, None)?)?;
         if let Source::Play { files, .. } = &options.source {

@@ -224,7 +224,7 @@ fn held(file: &File, dir: &Path) -> Error {
     let mut holder = String::new();
     // Whoever holds it may be writing the text at this moment: then it is left out.
     let _ = file.take(HOLDER_BYTES_MAX).read_to_string(&mut holder);
-    Error::new(ErrorKind::Denied, "lock log")
+    Error::new(ErrorKind::Conflict, "lock log")
         .detail("the log is open for writing already")
         .with("path", dir.display())
         .with("holder", holder.trim())

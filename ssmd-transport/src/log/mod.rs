@@ -127,7 +127,7 @@ impl Log {
     /// Opens the log in `dir` for writing, or makes a new one there, and writes its next epoch entry.
     ///
     /// # Errors
-    /// `Denied` if it is open for writing elsewhere (the context `holder` says where), `Invalid` if it is the log
+    /// `Conflict` if it is open for writing elsewhere (the context `holder` says where), `Invalid` if it is the log
     /// of another feed, if the directory holds foreign things, or for options that contradict one another,
     /// `Corrupt` if it cannot be told any more which log it is, `Full` if the disk has no room for the epoch.
     ///

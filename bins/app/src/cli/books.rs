@@ -14,7 +14,7 @@ pub struct Books {
     /// Only this feed; in an archive it is needed if there are several.
     #[arg(long)]
     pub feed: Option<String>,
-    /// Audit this archive instead: file:PATH.
+    /// Audit this archive instead: file:PATH or s3://BUCKET/PREFIX.
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
     /// Audit this UTC day of the archive, as in 2026-08-01.

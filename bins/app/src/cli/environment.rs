@@ -60,7 +60,7 @@ Examples:
 const INIT: &str = "\
 Examples:
   ssmd init                      env.yaml: two symbols of Kraken
-  ssmd init --template full      all of Kraken, with comments";
+  ssmd init --template full      every venue that needs no account";
 
 const FEED_ADD: &str = "\
 Examples:

@@ -5,28 +5,54 @@ use std::sync::Arc;
 
 use ssmd_core::environment::StoreSpec;
 use ssmd_core::{Day, Decoders, Entry, Error, ErrorKind, FeedName, Result, Store};
+use ssmd_storage::verify::unknown_feed;
 use ssmd_storage::{Archive, EntryReader, Selection};
 
 use crate::cli::{Part, StoreArgs};
+use crate::environment;
 use crate::exit::Exit;
+use crate::folder::{DEFAULT, Folder};
 
-/// The store that was named.
+/// Where the archive is that is meant: the one that is named, or that of the environment that is used in this folder,
+/// or the one in the data folder.
 ///
 /// # Errors
-/// `NotFound` if there is none; reading commands never create one.
+/// `Invalid` for what is no archive's address, and where the environment is wrong.
+pub(super) fn place(args: &StoreArgs) -> Result<StoreSpec> {
+    if let Some(store) = &args.store {
+        return StoreSpec::parse(store);
+    }
+    let folder = Folder::at(&args.data);
+    let Some(document) = environment::find(None)? else {
+        return Ok(folder.store(&StoreSpec::File(format!("{DEFAULT}/store"))));
+    };
+    let resolved = environment::read(&document).map_err(|_| {
+        Error::new(ErrorKind::Invalid, "find archive")
+            .detail("the environment that is used here is wrong")
+            .with("file", document.display())
+            .hint("`ssmd check` says how; --store names an archive")
+    })?;
+    Ok(folder.store(&resolved.environment.archive()))
+}
+
+/// The store that is meant.
+///
+/// # Errors
+/// As [`place`]; `Unavailable` if there is none; reading commands never create one.
 pub(super) fn store(args: &StoreArgs) -> Result<Arc<dyn Store>> {
-    let spec = StoreSpec::parse(&args.store)?;
+    let spec = place(args)?;
     let StoreSpec::File(path) = &spec else { return ssmd_storage::open(&spec, Path::new(".")) };
     if !Path::new(path).is_dir() {
-        return Err(Error::new(ErrorKind::NotFound, "open archive")
-            .with("store", &args.store)
-            .hint("name it with --store file:PATH; `ssmd up --data DIR` keeps it in file:DIR/store"));
+        return Err(Error::new(ErrorKind::Unavailable, "open archive")
+            .detail("there is none")
+            .with("store", &spec)
+            .hint("name it with --store URL, or the folder of what recorded it with --data DIR"));
     }
     let inner = Path::new(path).join("store");
     if inner.is_dir() && !Path::new(path).join("commits").is_dir() {
-        return Err(Error::new(ErrorKind::NotFound, "open archive")
+        return Err(Error::new(ErrorKind::Unavailable, "open archive")
             .detail("this is a data folder, the archive is in it")
-            .with("store", &args.store)
+            .with("store", &spec)
             .hint(format!("name it with --store file:{}", inner.display())));
     }
     ssmd_storage::open(&spec, Path::new("."))
@@ -145,13 +171,7 @@ pub(super) fn feed(archive: &Archive, name: &str) -> Result<FeedName> {
     if feeds.contains(&feed) {
         return Ok(feed);
     }
-    let known: Vec<_> = feeds.iter().map(FeedName::as_str).collect();
-    let hint = if known.is_empty() {
-        "the archive is empty".to_owned()
-    } else {
-        format!("the archive holds: {}", known.join(", "))
-    };
-    Err(Error::new(ErrorKind::NotFound, "find feed").with("feed", name).hint(hint))
+    Err(unknown_feed(&feed, feeds.iter()))
 }
 
 /// Checks that the archive has anything of that day.

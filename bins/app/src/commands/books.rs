@@ -27,9 +27,8 @@ pub(super) async fn run(args: &cli::Books) -> Outcome {
 }
 
 async fn archived(args: &cli::Books) -> Result<Vec<FeedBook>> {
-    let default = || format!("file:{}", args.data.join("store").display());
     let part = cli::Part {
-        store: cli::StoreArgs { store: args.store.clone().unwrap_or_else(default) },
+        store: cli::StoreArgs { store: args.store.clone(), data: args.data.clone() },
         feed: args.feed.clone(),
         day: args.day,
         from: None,
@@ -46,7 +45,8 @@ async fn running(args: &cli::Books) -> std::result::Result<Vec<FeedBook>, Stoppe
     let request = Request::Books { feed: args.feed.clone() };
     let mut lines = match control::ask(&args.data, "up", &request).await {
         Err(error) if error.kind() == ErrorKind::Unavailable => {
-            control::ask(&args.data, "connector", &request).await?
+            let asked = control::ask(&args.data, "connector", &request).await;
+            asked.map_err(|error| error.hint("`--store URL` or `--day DAY` audits an archive instead"))?
         }
         asked => asked?,
     };
@@ -57,7 +57,7 @@ async fn running(args: &cli::Books) -> std::result::Result<Vec<FeedBook>, Stoppe
             return Err(Error::new(ErrorKind::Timeout, "ask for books").into());
         }
     };
-    tail::refused(&line)?;
+    tail::refused(&line, "ask for books")?;
     let read = serde_json::from_str(&line);
     Ok(read.map_err(|cause| Error::new(ErrorKind::Corrupt, "read books").because(cause))?)
 }

@@ -8,6 +8,7 @@ use crate::environment;
 use crate::exit::Exit;
 use crate::online;
 use crate::output::{Out, Outcome, Stopped};
+use crate::status::plural;
 
 /// Says everything that is wrong with a document, or what it declares.
 pub(super) async fn run(args: &Check) -> Outcome {
@@ -82,6 +83,10 @@ fn wrong(problems: &Problems, name: &str, asked: &[String], json: bool, out: &mu
 }
 
 fn declared(environment: &Environment, out: &mut Out) -> Result<(), Stopped> {
+    let words = ssmd_feeds::vocabulary();
+    if environment.enabled().next().is_none() {
+        out.line("○ no feed is enabled: nothing starts with it")?;
+    }
     for feed in &environment.feeds {
         if !feed.enabled {
             out.line(format_args!("○ feed {} is not enabled", feed.name))?;
@@ -89,22 +94,31 @@ fn declared(environment: &Environment, out: &mut Out) -> Result<(), Stopped> {
         }
         let channels: Vec<_> = feed.channels.iter().map(ToString::to_string).collect();
         let shares = feed.shares();
-        let count = shares.iter().map(|share| share.symbols.len()).sum::<usize>();
-        let plural = if count == 1 { "" } else { "s" };
         let filtered = if shares.iter().all(|share| share.filters.is_empty()) { "" } else { ", filtered" };
+        let names = || shares.iter().flat_map(|share| share.symbols);
+        let patterns = names().filter(|symbol| symbol.contains('*')).count();
+        let counts = [(names().count() - patterns, "symbol"), (patterns, "pattern")];
+        let counts: Vec<_> =
+            counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n as u64, what)).collect();
         let shared = match shares.len().max(feed.split() as usize) {
             1 => String::new(),
             count => format!(", in {count} shares"),
         };
-        let channels = channels.join(", ");
-        out.line(format_args!(
-            "✓ feed {}: {channels} for {count} symbol{plural}{filtered}{shared}",
-            feed.name
-        ))?;
+        let (counts, channels) = (counts.join(" and "), channels.join(", "));
+        out.line(format_args!("✓ feed {}: {channels} for {counts}{filtered}{shared}", feed.name))?;
+        let venue = words.feeds.iter().find(|venue| venue.name == feed.name.as_str());
+        if let Some(venue) = venue.filter(|venue| feed.keys.is_empty() && !venue.keys.is_empty()) {
+            let keys = venue.keys.join(" and ");
+            out.line(format_args!("○ feed {}: no `keys`; the venue wants {keys}", feed.name))?;
+        }
         let details = shares.iter().flat_map(|share| share.details.values());
         let internal = details.filter(|detail| detail.internal.is_some()).count();
         if internal > 0 {
-            out.line(format_args!("✓ feed {}: {internal} internal names, each once", feed.name))?;
+            out.line(format_args!(
+                "✓ feed {}: {}, each once",
+                feed.name,
+                plural(internal as u64, "internal name")
+            ))?;
         }
     }
     match &environment.journal {

@@ -126,8 +126,9 @@ fn read(line: &str) -> Result<Answer, Stopped> {
 
 fn print_answer(answer: &Answer, out: &mut Out) -> Result<(), Stopped> {
     let mark = if answer.applied { "✓" } else { "✗" };
-    let version = answer.version.as_ref().map_or("that of the recorder", |version| version.short());
-    out.line(format_args!("{mark} {} runs version {version}", answer.role))?;
+    let version = answer.version.as_ref().map(|version| format!("version {}", version.short()));
+    let version = version.unwrap_or_else(|| "the version of the recorder".to_owned());
+    out.line(format_args!("{mark} {} runs {version}", answer.role))?;
     print_changes(&answer.changes, out)?;
     for why in &answer.refused {
         let mark = |at| if at == 0 { "✗" } else { " " };
@@ -263,7 +264,7 @@ pub(super) async fn history(args: &EnvHistory) -> Outcome {
 /// Where the versions are that are asked for.
 pub(super) fn versions(args: &Versions) -> Result<std::sync::Arc<dyn Store>, Stopped> {
     if let Some(store) = &args.store {
-        return Ok(archive::store(&StoreArgs { store: store.clone() })?);
+        return Ok(archive::store(&StoreArgs { store: Some(store.clone()), data: args.data.clone() })?);
     }
     if !args.data.is_dir() {
         return Err(Error::new(ErrorKind::NotFound, "open data folder")

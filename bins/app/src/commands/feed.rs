@@ -101,7 +101,7 @@ fn show_declared(feed: &str) -> Result<(), Stopped> {
     out.line(format_args!("  in {}:", path.display()))?;
     for setting in found.settings().into_iter().filter(|setting| setting.place.is_some()) {
         let from = origin(setting.place, &resolved);
-        out.line(format_args!("    {:<14} {:<44} {from}", setting.path, setting.value))?;
+        out.line(format_args!("    {:<24} {:<44} {from}", setting.path, setting.value))?;
     }
     out.flush()?;
     Ok(())
@@ -116,19 +116,29 @@ fn show(feed: &str, word: &Path, json: bool) -> Outcome {
     } else {
         for setting in found.settings() {
             let from = origin(setting.place, &resolved);
-            out.line(format_args!("{:<18} {:<44} {from}", setting.path, setting.value))?;
+            out.line(format_args!("{:<24} {:<44} {from}", setting.path, setting.value))?;
         }
     }
     out.flush()?;
     Ok(Exit::Ok)
 }
 
+/// What to do about a feed that an environment does not have.
+pub(super) fn adds(feed: &str, known: &[&str]) -> String {
+    let is_venue = ssmd_feeds::vocabulary().feeds.iter().any(|venue| venue.name == feed);
+    let adds = match is_venue {
+        true => format!("`ssmd feed add {feed}` adds it"),
+        false => "`ssmd feed list` shows all there are".to_owned(),
+    };
+    format!("it has {}; {adds}", known.join(", "))
+}
+
 fn unknown(resolved: &Resolved, feed: &str) -> Error {
     let known: Vec<_> = resolved.environment.feeds.iter().map(|feed| feed.name.as_str()).collect();
-    Error::new(ErrorKind::NotFound, OPERATION)
+    Error::new(ErrorKind::NotFound, "find feed")
         .detail("the environment has no such feed")
         .with("feed", feed)
-        .hint(format!("it has {}; `ssmd feed add {feed}` adds it", known.join(", ")))
+        .hint(adds(feed, &known))
 }
 
 /// The path to a feed under `spec.feeds`, and further.

@@ -5,11 +5,11 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use ssmd_core::environment::StoreSpec;
-use ssmd_core::{Error, ErrorKind, FeedName, ManualClock, Metrics, Origin, SystemClock};
+use ssmd_core::{Error, FeedName, ManualClock, Metrics, Origin, SystemClock};
 use ssmd_storage::import;
 use ssmd_storage::play::PlayReader;
 
+use super::archive;
 use crate::cli::Import;
 use crate::exit::Exit;
 use crate::output::{Out, Outcome};
@@ -32,7 +32,7 @@ pub(super) async fn run(args: &Import) -> Outcome {
         let counted = Counted { file, progress: Arc::clone(&progress) };
         files.push(PlayReader::new(counted).map_err(|error| error.with("file", path.display()))?);
     }
-    let store = ssmd_storage::open(&StoreSpec::parse(&args.store.store)?, Path::new("."))?;
+    let store = ssmd_storage::open(&archive::place(&args.store)?, Path::new("."))?;
     let clock: Arc<dyn ssmd_core::Clock> = match args.day {
         Some(day) => Arc::new(ManualClock::new(day.start())),
         None => Arc::new(SystemClock::new()),
@@ -41,15 +41,10 @@ pub(super) async fn run(args: &Import) -> Outcome {
     let options = import::Options { feed: feed.clone(), origin, compression: Default::default() };
     let summary = import::import(store, files, options, clock, Metrics::new()).await?;
     drop(progress);
-    if summary.entries == 0 {
-        return Err(Error::new(ErrorKind::Invalid, "import")
-            .detail("there is no frame in these files")
-            .into());
-    }
     let mut out = Out::new();
     if args.json {
         out.json(&serde_json::json!({
-            "feed": feed, "origin": origin, "entries": summary.entries, "objects": summary.objects,
+            "feed": feed, "origin": origin.to_string(), "entries": summary.entries, "objects": summary.objects,
             "commits": summary.commits, "bytes": summary.bytes,
         }))?;
     } else {

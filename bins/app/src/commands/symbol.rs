@@ -6,6 +6,7 @@ use ssmd_core::environment::{Declared, DeclaredValue, Edit, Resolved, Step, Valu
 use ssmd_core::{Error, ErrorKind, Result};
 
 use super::env::origin;
+use super::feed::adds;
 use crate::cli::{Editing, SymbolAdd, SymbolCommand, Which};
 use crate::environment::{self, Wish};
 use crate::exit::Exit;
@@ -50,10 +51,10 @@ fn only<'r>(resolved: &'r Resolved, feed: Option<&'r str>) -> Result<&'r str> {
     match (feed, feeds.as_slice()) {
         (Some(feed), known) if known.contains(&feed) => Ok(feed),
         (None, [only]) => Ok(only),
-        (Some(feed), known) => Err(Error::new(ErrorKind::NotFound, OPERATION)
+        (Some(feed), known) => Err(Error::new(ErrorKind::NotFound, "find feed")
             .detail("the environment has no such feed")
             .with("feed", feed)
-            .hint(format!("it has {}; `ssmd feed add {feed}` adds it", known.join(", ")))),
+            .hint(adds(feed, known))),
         (None, known) => Err(Error::new(ErrorKind::Invalid, OPERATION)
             .detail("the environment has several feeds")
             .hint(format!("say which one: --feed {}", known.join(" or --feed ")))),

@@ -18,7 +18,7 @@ pub(super) async fn run(args: &cli::Tail) -> Outcome {
     };
     let mut out = Out::new();
     while let Some(line) = next(&mut lines).await? {
-        refused(&line)?;
+        refused(&line, "tail")?;
         out.line(line)?;
         out.flush()?;
     }
@@ -32,12 +32,12 @@ pub(super) async fn next(
     lines.next_line().await.map_err(|cause| Error::io("read control answer", cause).into())
 }
 
-/// Whether a line is a refusal, as an error.
-pub(super) fn refused(line: &str) -> Result<(), Stopped> {
+/// Whether a line is a refusal, as an error of `operation`.
+pub(super) fn refused(line: &str, operation: &'static str) -> Result<(), Stopped> {
     if !line.starts_with("{\"error\":") {
         return Ok(());
     }
     let why = serde_json::from_str::<serde_json::Value>(line).ok();
     let text = why.as_ref().and_then(|answer| answer["error"].as_str()).unwrap_or(line).to_owned();
-    Err(Error::new(ErrorKind::Invalid, "tail").detail(text).into())
+    Err(Error::new(ErrorKind::Invalid, operation).detail(text).into())
 }

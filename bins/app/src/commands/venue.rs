@@ -107,7 +107,7 @@ fn print(venue: &VenueInfo, out: &mut Out) -> std::result::Result<(), Stopped> {
             [] => String::new(),
             options => format!(" [:{}]", options.join("|")),
         };
-        out.line(format_args!("  {:<11} {}{options}", channel.name, channel.summary))?;
+        out.line(format_args!("  {:<19} {}{options}", channel.name, channel.summary))?;
     }
     let limits = &venue.limits;
     let age = limits.session_age.map_or(String::new(), |age| format!(" of at most {} s", age.as_secs()));

@@ -127,7 +127,9 @@ impl Parts {
 
     /// Says what differs, and what cannot be done about it.
     fn look(&self, declared: &Environment, answer: &mut Answer) {
-        let difference = Difference::between(&self.environment, declared);
+        let runs = self.simulated.as_ref().unwrap_or(&self.environment);
+        let difference = Difference::between(runs, declared);
+        let same = runs.hash() == declared.hash();
         answer.sha256 = Some(declared.hash());
         answer.refused.extend(difference.refused.iter().cloned());
         if let Some(connector) = &self.connector {
@@ -137,8 +139,11 @@ impl Parts {
                 answer.refused.push("no feed of the environment is enabled".to_owned());
             }
         }
+        if self.simulated.is_some() && !same {
+            answer.refused.push("under --sim edits are not applied: stop it, and start it again".to_owned());
+        }
         answer.changes = difference.changes;
-        answer.applied = answer.refused.is_empty() && self.environment.hash() == declared.hash();
+        answer.applied = answer.refused.is_empty() && same;
     }
 
     /// Makes what is declared run, unless something speaks against it.

@@ -16,8 +16,8 @@ pub(crate) const FIRST: &str = "env.yaml";
 pub(crate) const FOLDER: &str = "environments";
 
 const OPERATION: &str = "find environment";
-/// The older spelling of `SSMD_ENV`.
-const OLDER_VARIABLE: &str = "SSMD_CONFIG";
+/// What names one where no flag does, and the older spelling.
+const VARIABLES: [&str; 2] = ["SSMD_ENV", "SSMD_CONFIG"];
 
 /// A document that calls itself something.
 #[derive(Clone, Debug)]
@@ -34,8 +34,8 @@ pub(crate) struct Listed {
 /// # Errors
 /// `NotFound` for a name that no document has, `Invalid` for one that several have.
 pub(crate) fn find(word: Option<&Path>) -> Result<Option<PathBuf>> {
-    let older = || std::env::var_os(OLDER_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
-    match word.map(Path::to_owned).or_else(older) {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    match word.map(Path::to_owned).or_else(|| VARIABLES.into_iter().find_map(set)) {
         Some(word) => of_word(&word).map(Some),
         None => context::chosen(),
     }
@@ -73,6 +73,24 @@ pub(crate) fn listed() -> Vec<Listed> {
         Some(Listed { name, path })
     };
     paths.into_iter().filter_map(name).collect()
+}
+
+/// Refuses to pass over documents that are in this folder and that nobody chose.
+///
+/// # Errors
+/// `Invalid`, with what would use the first of them.
+pub(super) fn none_lies_here() -> Result<()> {
+    let (path, chooses) = match listed().into_iter().next() {
+        Some(Listed { name, path }) => (path, format!("`ssmd env use {name}` chooses it for this folder")),
+        None if Path::new(FIRST).exists() => {
+            (FIRST.into(), format!("`ssmd check {FIRST}` says what is wrong with it"))
+        }
+        None => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Invalid, OPERATION)
+        .detail("one is in this folder, and none is chosen")
+        .with("file", path.display())
+        .hint(format!("{chooses}; -c {} names it", path.display())))
 }
 
 /// The document that another one extends: a path relative to it, or a name, which means `NAME.yaml` beside it.

@@ -21,11 +21,14 @@ use crate::output::Stopped;
 ///
 /// # Errors
 /// Every problem of the document at once, also all that it asks for and is not built yet; `NotFound` for a file
-/// that is not there.
+/// that is not there; `Invalid` where documents are in this folder, and none of them is used.
 pub(crate) fn load(word: Option<&Path>) -> Result<Environment, Stopped> {
     match find(word)? {
         Some(path) => Ok(read(&path)?.checked().to_start()?),
-        None => Ok(Environment::builtin(&ssmd_feeds::kraken::WORDS)?),
+        None => {
+            find::none_lies_here()?;
+            Ok(Environment::builtin(&ssmd_feeds::kraken::WORDS)?)
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod deploy;
 mod dialers;
 mod environment;
 mod environments;
+mod first_day;
 mod journal;
 mod metrics;
 mod nats;

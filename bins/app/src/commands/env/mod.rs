@@ -45,7 +45,8 @@ pub(super) async fn run(command: &EnvCommand) -> Outcome {
 
 fn list(json: bool) -> Outcome {
     // What cannot be found is said by the commands that need it.
-    let used = environment::find(None).ok().flatten().and_then(|path| path.canonicalize().ok());
+    let found = environment::find(None).ok().flatten();
+    let used = found.as_ref().and_then(|path| path.canonicalize().ok());
     let mut out = Out::new();
     let mut rows = Vec::new();
     for listed in environment::listed() {
@@ -77,7 +78,10 @@ fn list(json: bool) -> Outcome {
     if json {
         out.json(&rows)?;
     } else if rows.is_empty() {
-        out.line("no environment here: `ssmd init` makes one")?;
+        match found {
+            Some(path) => out.line(format_args!("none here; the one in use is {}", path.display()))?,
+            None => out.line("no environment here: `ssmd init` makes one")?,
+        }
     }
     out.flush()?;
     Ok(Exit::Ok)
