@@ -45,6 +45,20 @@ fn book(token: &str, bids: &str) -> String {
     )
 }
 
+/// The venue tells of them whatever was asked for, so they show nothing about the books.
+#[test]
+fn a_book_that_changed_while_only_new_markets_were_told_of_is_a_silence() {
+    let mut decoder = PolymarketDecode::new(Hashes::Sampled);
+    let new_market = r#"{"id":"1","market":"0x2","assets_ids":["8","9"],"question":"?","slug":"s","outcomes":["Yes","No"],"timestamp":"2","event_type":"new_market"}"#;
+    let changed = book("1", r#"[{"price":"0.4","size":"10"}]"#);
+    let mut out = Vec::new();
+    for (second, text) in [(0, book("1", "[]").as_str()), (4, new_market), (8, new_market), (9, &changed)] {
+        decoder.decode(&at(second, FrameKind::Data, text), &mut out).unwrap();
+    }
+    let found: Vec<_> = gaps(&out).into_iter().map(|gap| gap.cause).collect();
+    assert_eq!(found, [GapCause::Silence]);
+}
+
 /// Markets roll on for as long as a connection lives, and a message may name a token that nobody asked for.
 #[test]
 fn tokens_that_were_left_make_room_for_others() {

@@ -164,7 +164,9 @@ fn frames_are_told_apart_as_the_decoder_does() {
         ("INVALID OPERATION", Control),
         (r#"{"error":"no"}"#, Control),
         (r#"[{"event_type":"book"},{"event_type":"price_change"}]"#, Data),
-        (r#"{"event_type":"new_market"}"#, Data),
+        (r#"{"event_type":"new_market"}"#, Control),
+        (r#"[{"event_type":"market_resolved"},{"event_type":"new_market"}]"#, Control),
+        (r#"[{"event_type":"new_market"},{"event_type":"price_change"}]"#, Data),
         (r#"[{"event_type":"book"},{"event_type":"what"}]"#, Unknown),
         (r#"{"event_type":"what"}"#, Unknown),
         ("{}", Unknown),
@@ -228,6 +230,27 @@ fn a_quiet_market_is_asked_more_and_more_seldom_and_never_given_up() {
 fn books_that_change_while_nothing_is_told_show_a_frozen_stream() {
     let (given_up, _) = quiet(60, |second, _| Some(second));
     assert!(given_up.is_some_and(|second| (30..=33).contains(&second)), "{given_up:?}");
+}
+
+/// The venue tells every connection of all its markets, sixteen a minute, also where its data stands still.
+#[test]
+fn new_markets_and_outcomes_do_not_hide_that_data_stands_still() {
+    for kind in ["new_market", "market_resolved"] {
+        let (mut protocol, mut send, mut asked) = (protocol(), Vec::new(), None);
+        protocol.want(&wanted(["1", "2", "3"]), seconds(0), &mut send);
+        requests(&mut send);
+        hear(&mut protocol, &json!([book("1", 0), book("2", 0), book("3", 0)]), seconds(0));
+        let given_up = (1..60).find(|second| {
+            protocol.beat(seconds(*second), &mut send);
+            if !requests(&mut send).is_empty() {
+                asked.get_or_insert(*second);
+            }
+            let elsewhere = json!({"event_type": kind}).to_string();
+            let frame = if second % 4 == 0 { elsewhere.as_str() } else { "PONG" };
+            protocol.heard(frame.as_bytes(), seconds(*second), &mut Vec::new()).is_err()
+        });
+        assert_eq!((asked, given_up), (Some(10), Some(15)), "{kind}");
+    }
 }
 
 /// The other side. It hears everything, but books may be lost, or there may be none.

@@ -51,7 +51,7 @@ pub struct PolymarketDecode {
     suspected: VecDeque<(Duration, u64, usize)>,
     /// Tokens of which REST knows more than was heard, and since when.
     asked: VecDeque<(Duration, usize)>,
-    /// When a message came last.
+    /// When a message came last that shows that data flows.
     heard: Duration,
     counts: DecodeCounts,
     /// Kept for its memory: the text under a hash.
@@ -138,6 +138,7 @@ impl PolymarketDecode {
             self.heard = frame.elapsed;
             return Ok(());
         }
+        let mut flows = false;
         match glance(&frame.payload).map_err(malformed)? {
             Glance::Beat | Glance::Complaint(_) => {
                 self.expire(frame, None, out);
@@ -148,12 +149,16 @@ impl PolymarketDecode {
             Glance::One(event) => {
                 let message = self.read(event, &frame.payload)?;
                 self.message(frame, message, out);
+                flows = event.is_flow();
             }
             Glance::Many(all) => {
                 let mut messages = Vec::with_capacity(all.len());
                 for raw in all {
                     match glance_inside(raw).map_err(malformed)? {
-                        Glance::One(event) => messages.push(self.read(event, raw.get().as_bytes())?),
+                        Glance::One(event) => {
+                            messages.push(self.read(event, raw.get().as_bytes())?);
+                            flows |= event.is_flow();
+                        }
                         Glance::Unknown(what) => return Err(DecodeError::Unknown(shown(&what))),
                         _ => return Err(DecodeError::Unknown("an error among messages".to_owned())),
                     }
@@ -161,7 +166,9 @@ impl PolymarketDecode {
                 messages.into_iter().for_each(|message| self.message(frame, message, out));
             }
         }
-        self.heard = frame.elapsed;
+        if flows {
+            self.heard = frame.elapsed;
+        }
         Ok(())
     }
 

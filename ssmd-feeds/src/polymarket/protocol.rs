@@ -72,16 +72,17 @@ impl PolymarketProtocol {
 
     /// Tells the kind of a frame that holds several messages.
     fn many(&mut self, frame: &[u8], all: &[&serde_json::value::RawValue], now: Duration) -> FrameKind {
-        let known = |raw: &&serde_json::value::RawValue| matches!(glance_inside(raw), Ok(Glance::One(_)));
-        match all.iter().all(known) {
-            // No books, since none of the tokens has one.
-            true if all.is_empty() => FrameKind::Control,
-            true => {
-                self.data(frame, None, now);
-                FrameKind::Data
-            }
-            false => FrameKind::Unknown,
+        let mut flows = false;
+        for raw in all {
+            let Ok(Glance::One(event)) = glance_inside(raw) else { return FrameKind::Unknown };
+            flows |= event.is_flow();
         }
+        // An empty list says that none of the tokens has a book.
+        if !flows {
+            return FrameKind::Control;
+        }
+        self.data(frame, None, now);
+        FrameKind::Data
     }
 }
 
@@ -97,6 +98,7 @@ impl Protocol for PolymarketProtocol {
 
     fn heard(&mut self, frame: &[u8], now: Duration, _send: &mut Vec<Bytes>) -> Result<FrameKind> {
         let kind = match glance(frame) {
+            Ok(Glance::One(event)) if !event.is_flow() => FrameKind::Control,
             Ok(Glance::One(event)) => {
                 self.data(frame, Some(event), now);
                 FrameKind::Data

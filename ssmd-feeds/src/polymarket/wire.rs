@@ -41,6 +41,12 @@ pub(super) enum EventType {
 }
 
 impl EventType {
+    /// Whether it shows that data of what was asked for flows. The venue tells of new markets and of outcomes whatever
+    /// was asked for.
+    pub(super) fn is_flow(self) -> bool {
+        !matches!(self, Self::NewMarket | Self::MarketResolved)
+    }
+
     fn from_word(word: &str) -> Option<Self> {
         Some(match word {
             "book" => Self::Book,
