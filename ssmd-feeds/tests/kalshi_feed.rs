@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use common::feed::{BATCH, context, spec, until};
 use common::recorded::{frame, gaps};
+use common::toy::settle;
 use common::{Peer, Server, manual, soon};
 use serde_json::{Value, json};
 use ssmd_core::environment::{FeedSpec, Secret};
@@ -17,8 +18,10 @@ use ssmd_core::{
     Clock, Decode, Error, ErrorKind, Feed, Frame, FrameKind, Frames, GapCause, Output, RecordType, SessionId,
     Symbol, SystemClock, Tasks, Wanted,
 };
+use ssmd_feeds::OpenContext;
 use ssmd_feeds::kalshi::KalshiDecode;
 use ssmd_feeds::sim::{self, Sim, SimOptions, Source};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 const DATA: [&str; 3] = ["ticker", "trade", "orderbook_delta"];
@@ -332,6 +335,63 @@ async fn who_signs_is_let_in_and_who_signs_wrongly_is_told_why() {
     assert_eq!(error.kind(), ErrorKind::Invalid);
     broken.keys.insert("private_key".to_owned(), Secret::File("/nowhere/key.pem".to_owned()));
     assert_eq!(refusal(&broken, Arc::clone(&context.clock)).await.context("file"), Some("/nowhere/key.pem"));
+}
+
+/// REST takes questions and says nothing, from before the listing is old until after the market has opened.
+#[tokio::test]
+async fn a_market_is_wanted_by_the_clock_while_rest_says_nothing() {
+    let (server, clock) = (Server::start().await, manual());
+    let began = clock.now();
+    let time = |seconds: u64| began.saturating_add(Duration::from_secs(seconds)).to_string();
+    let row = json!({"ticker": "KXA-1", "status": "initialized", "open_time": time(150), "close_time": time(3_600)});
+    let body = json!({"markets": [row], "cursor": ""}).to_string();
+    let mut spec = spec("kalshi", Some(server.url.clone()), &["trade"], &["KXA-*"]);
+    spec.rest = Some(server.url.replace("ws://", "http://"));
+    let feed = ssmd_feeds::open(&spec, &OpenContext { clock: Arc::new(clock.clone()), ..context() }).unwrap();
+    let wanted = async |step: Duration| {
+        tokio::select! {
+            biased;
+            wanted = feed.universe() => wanted.unwrap().0.len(),
+            () = async { loop { settle().await; clock.advance(step) } } => unreachable!("the clock does not stop"),
+        }
+    };
+    // Markets that have not opened, are open, or are paused: a page each, so it is fresh for a minute and a half.
+    let answers = async {
+        for _ in 0..3 {
+            let mut tcp = server.tcp().await;
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(tcp.read_u8().await.unwrap());
+            }
+            let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}", body.len());
+            tcp.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await.unwrap();
+            tcp.shutdown().await.unwrap();
+        }
+    };
+    let first = async { tokio::join!(wanted(Duration::from_millis(10)), answers).0 };
+    assert_eq!(soon("the listing", first).await, 0, "it is not open yet");
+    clock.advance(Duration::from_secs(120));
+    let mut asked = Vec::new();
+    let silence = async {
+        loop {
+            asked.push(server.tcp().await);
+        }
+    };
+    let later = async {
+        let count = wanted(Duration::from_millis(100)).await;
+        let opened = clock.now();
+        (count, opened, wanted(Duration::from_millis(100)).await)
+    };
+    let (count, opened, after) = tokio::select! {
+        biased;
+        later = soon("the markets", later) => later,
+        () = silence => unreachable!("the server does not stop"),
+    };
+    assert_eq!((count, after), (1, 1));
+    let lead = began.saturating_add(Duration::from_secs(145));
+    assert!(opened >= lead && opened.since(lead) < Duration::from_secs(1), "{opened}");
+    // The question was kept, and given up at last: then the market is wanted all the same.
+    assert!(clock.now().since(opened) > Duration::from_secs(10) && asked.len() <= 4, "{}", asked.len());
 }
 
 #[tokio::test]

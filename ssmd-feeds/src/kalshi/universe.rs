@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use ssmd_core::environment::FeedSpec;
 use ssmd_core::record::Instrument;
-use ssmd_core::{Clock, Decimal, Error, ErrorKind, Result, Symbol, Timestamp};
+use ssmd_core::{BoxFuture, Clock, Decimal, Error, ErrorKind, Result, Symbol, Timestamp};
 use tokio::sync::Mutex;
 
 use super::numbers::Time;
@@ -201,12 +201,26 @@ impl Plan {
 
 /// A listing that is kept, and what is so of it as time goes on.
 pub(super) struct Rolling {
-    http: Http,
+    rest: Arc<Rest>,
     clock: Arc<dyn Clock>,
     subscriptions: Subscriptions,
-    plan: Plan,
-    kept: Mutex<Option<Kept>>,
+    state: Mutex<State>,
 }
+
+/// Who asks the venue.
+struct Rest {
+    http: Http,
+    plan: Plan,
+}
+
+#[derive(Default)]
+struct State {
+    kept: Option<Kept>,
+    asking: Option<Asking>,
+}
+
+/// When the venue was asked, and what it will answer: the whole listing, and how many pages it was.
+type Asking = (Timestamp, BoxFuture<'static, Result<(Listing, usize)>>);
 
 struct Kept {
     listing: Listing,
@@ -221,39 +235,66 @@ impl Rolling {
         clock: Arc<dyn Clock>,
         subscriptions: Subscriptions,
     ) -> Self {
-        Self { http, clock, subscriptions, plan: Plan::new(spec), kept: Mutex::new(None) }
+        let rest = Arc::new(Rest { http, plan: Plan::new(spec) });
+        Self { rest, clock, subscriptions, state: Mutex::default() }
     }
 
-    /// What is listed, as it is now; asks the venue where that is not known any more.
+    /// What is listed, as it is now; asks the venue where that is not known any more. What is known and about to change
+    /// is told in time, however long the answer takes: then it is waited for by the next call.
     pub(super) async fn listing(&self) -> Result<Listing> {
-        let mut kept = self.kept.lock().await;
+        let mut state = self.state.lock().await;
         let now = self.clock.now();
-        if kept.as_ref().is_none_or(|kept| now >= kept.fresh_until) {
-            match self.ask().await {
-                Ok((mut listing, pages)) => {
-                    if let Some(before) = kept.as_ref() {
-                        keep_what_has_just_closed(&mut listing, &before.listing, now);
-                    }
-                    let fresh = (FRESH * u32::try_from(pages).unwrap_or(u32::MAX)).min(FRESH_MAX);
-                    *kept = Some(Kept { listing, at: now, fresh_until: now.saturating_add(fresh) });
-                }
-                Err(error) => match kept.as_mut().filter(|kept| now.since(kept.at) < STALE) {
-                    Some(kept) => {
-                        tracing::warn!(%error, "the listing is as it was known before");
-                        kept.fresh_until = now.saturating_add(RETRY);
-                    }
-                    None => return Err(error),
-                },
-            }
+        if state.kept.as_ref().is_none_or(|kept| now >= kept.fresh_until) {
+            self.ask(&mut state).await?;
         }
-        let Some(kept) = kept.as_ref() else { return Ok(Listing::default()) };
+        let Some(kept) = &state.kept else { return Ok(Listing::default()) };
         let now = self.clock.now();
         self.subscriptions.set_changes_at(next_change(&kept.listing, now).min(kept.fresh_until));
         Ok(as_of(&kept.listing, now))
     }
 
+    /// Waits until the venue answers, or what is known of it changes.
+    async fn ask(&self, State { kept, asking }: &mut State) -> Result<()> {
+        let now = self.clock.now();
+        let known = kept.as_ref().filter(|kept| now.since(kept.at) < STALE);
+        let changes_in = known.map(|kept| next_change(&kept.listing, now).since(now));
+        let changed = async {
+            match changes_in {
+                Some(wait) => self.clock.sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        let (at, answer) = asking.get_or_insert_with(|| (now, Box::pin(Arc::clone(&self.rest).ask())));
+        let (at, answer) = tokio::select! {
+            biased;
+            answer = answer => (*at, answer),
+            () = changed => return Ok(()),
+        };
+        *asking = None;
+        let now = self.clock.now();
+        match answer {
+            Ok((mut listing, pages)) => {
+                if let Some(before) = kept.as_ref() {
+                    keep_what_has_just_closed(&mut listing, &before.listing, now);
+                }
+                let fresh = (FRESH * u32::try_from(pages).unwrap_or(u32::MAX)).min(FRESH_MAX);
+                *kept = Some(Kept { listing, at, fresh_until: at.saturating_add(fresh) });
+            }
+            Err(error) => match kept.as_mut().filter(|kept| now.since(kept.at) < STALE) {
+                Some(kept) => {
+                    tracing::warn!(%error, "the listing is as it was known before");
+                    kept.fresh_until = now.saturating_add(RETRY);
+                }
+                None => return Err(error),
+            },
+        }
+        Ok(())
+    }
+}
+
+impl Rest {
     /// The whole listing, and how many pages it was.
-    async fn ask(&self) -> Result<(Listing, usize)> {
+    async fn ask(self: Arc<Self>) -> Result<(Listing, usize)> {
         let (mut listing, mut pages) = (Listing::default(), 0);
         let categories = self.categories().await?;
         let series = match (&self.plan.series, self.plan.categories.is_empty()) {
