@@ -160,8 +160,9 @@ impl Capture {
     /// returns.
     ///
     /// # Errors
-    /// The journal failed for good, the universe cannot exist as configured, or stopping took too long.
-    /// A venue that cannot be reached is no error: it is tried again for as long as it takes.
+    /// The journal failed for good, or stopping took too long. A venue that cannot be reached, or does not say what
+    /// there is, whatever it says instead, is no error: it is asked again for as long as it takes. What cannot exist as
+    /// configured was refused when the feed was opened.
     pub async fn run(
         mut self,
         stop: CancellationToken,
@@ -209,7 +210,6 @@ impl Capture {
             };
             let error = match asked {
                 Ok(wanted) => return Ok(Some(wanted)),
-                Err(error) if !error.kind().is_transient() => return Err(error),
                 Err(error) => error,
             };
             let wait = backoff.next(error.wait());

@@ -147,11 +147,15 @@ fn pings_go_out_every_two_seconds_in_text() {
 #[test]
 fn what_cannot_be_asked_for_is_told() {
     let (mut protocol, mut send) = (protocol(), Vec::new());
-    let mut topics = wanted(["", "1"]);
+    let mut topics = wanted(["", "1", "no-such-market"]);
     topics.0.insert(Topic { channel: "book".parse().unwrap(), symbol: Symbol::new("1").ok() });
     protocol.want(&topics, seconds(0), &mut send);
-    assert_eq!(requests(&mut send).len(), 1);
-    assert_eq!((protocol.missing().topics, protocol.missing().refused.len()), (3, 2));
+    let asked = requests(&mut send);
+    assert_eq!(asked.iter().map(tokens).collect::<Vec<_>>(), [["1"]]);
+    assert_eq!((protocol.missing().topics, protocol.missing().refused.len()), (4, 3));
+    let unlisted =
+        ("market no-such-market".to_owned(), "not listed: the venue knows no such market".to_owned());
+    assert!(protocol.missing().refused.contains(&unlisted), "{:?}", protocol.missing());
 }
 
 #[test]

@@ -106,6 +106,27 @@ async fn a_feed_that_knows_when_it_will_want_something_else_is_asked_then() {
     tokio::join!(running.stop(), serve(peer));
 }
 
+/// What a venue says today, a page of its firewall or an address elsewhere, it may not say tomorrow; and other feeds of the
+/// same process go on meanwhile.
+#[tokio::test]
+async fn the_first_answer_is_asked_for_until_it_is_one_whatever_the_venue_says_before() {
+    let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());
+    let listing = Listing::new(&[]);
+    listing.set(Err(ErrorKind::Denied));
+    let running =
+        start(options(listing.feed(&server, 3), &journal, Arc::new(clock.clone())), Arc::clone(&journal));
+    for kind in [ErrorKind::Unsupported, ErrorKind::NotFound, ErrorKind::Invalid] {
+        listing.until_asked(&clock).await;
+        listing.set(Err(kind));
+    }
+    listing.until_asked(&clock).await;
+    listing.set(Ok(&["A"]));
+    listing.until_asked(&clock).await;
+    let mut peer = server.accept().await;
+    assert_eq!(peer.hear().await.as_deref(), Some("+trade A"));
+    tokio::join!(running.stop(), serve(peer));
+}
+
 #[tokio::test]
 async fn an_answer_that_is_none_or_not_whole_changes_nothing() {
     let (server, clock, journal) = (Server::start().await, manual(), ToyJournal::new());

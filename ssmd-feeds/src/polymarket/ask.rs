@@ -1,7 +1,7 @@
 //! Asks REST what there is: pages of Gamma's listing, single markets by slug and condition, and books one by one.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,8 @@ struct Asker {
     clob: Http,
     clock: Arc<dyn Clock>,
     filters: SymbolFilters,
+    /// The tokens of markets that were found by their name.
+    found: Mutex<BTreeMap<String, Vec<Symbol>>>,
 }
 
 fn http(spec: &FeedSpec, context: &OpenContext, address: &str) -> Result<Http> {
@@ -40,7 +42,8 @@ fn http(spec: &FeedSpec, context: &OpenContext, address: &str) -> Result<Http> {
 impl Asker {
     fn new(spec: &FeedSpec, context: &OpenContext) -> Result<Self> {
         let (gamma, clob) = (http(spec, context, REST)?, http(spec, context, CLOB)?);
-        Ok(Self { gamma, clob, clock: Arc::clone(&context.clock), filters: spec.filters.clone() })
+        let (clock, filters) = (Arc::clone(&context.clock), spec.filters.clone());
+        Ok(Self { gamma, clob, clock, filters, found: Mutex::default() })
     }
 
     /// All markets, as far as the venue can narrow them down.
@@ -61,8 +64,25 @@ impl Asker {
         Err(Error::new(ErrorKind::Full, "list markets").detail("too many pages").with("pages_max", PAGES_MAX))
     }
 
-    /// The tokens of one market.
+    /// The tokens of one market. One that is not listed any more has those it had; one that never was stands for itself:
+    /// it is no token, so every connection shows it as refused, and everything else is recorded.
     async fn one(&self, text: &str, named: Named) -> Result<Vec<Symbol>> {
+        let found = self.look_up(text, named).await;
+        let mut known = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match found {
+            Ok(tokens) => {
+                known.insert(text.to_owned(), tokens.clone());
+                Ok(tokens)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                tracing::warn!(feed = "polymarket", symbol = %text, %error, "a market is not listed");
+                known.get(text).map_or_else(|| Ok(vec![Symbol::new(text)?]), |tokens| Ok(tokens.clone()))
+            }
+            Err(error) => Err(error.with("symbol", text)),
+        }
+    }
+
+    async fn look_up(&self, text: &str, named: Named) -> Result<Vec<Symbol>> {
         let market: Option<Market> = match named {
             Named::Token | Named::Pattern => return Ok(vec![Symbol::new(text)?]),
             Named::Condition => {
@@ -73,9 +93,7 @@ impl Asker {
         };
         let tokens = market.map(|market| market.tokens).unwrap_or_default();
         if tokens.is_empty() {
-            return Err(Error::new(ErrorKind::NotFound, "list market")
-                .detail("it has no tokens")
-                .with("symbol", text));
+            return Err(Error::new(ErrorKind::NotFound, "list market").detail("it has no tokens"));
         }
         Ok(tokens.into_iter().map(|token| token.symbol).collect())
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use ssmd_core::{Symbol, Wanted};
 
 use super::channel::parse_channel;
+use super::universe::{Named, named};
 use crate::venue::Missing;
 
 /// Tokens in one request: their books come back in one frame, some kilobytes each.
@@ -102,6 +103,9 @@ impl Table {
         for topic in &wanted.0 {
             let refuse = |words: String| (topic.to_string(), words);
             match (parse_channel(&topic.channel), &topic.symbol) {
+                (Ok(_), Some(name)) if named(name.as_str()).ok() != Some(Named::Token) => {
+                    self.impossible.push(refuse("not listed: the venue knows no such market".to_owned()));
+                }
                 (Ok(_), Some(token)) => self.lines.entry(token.clone()).or_default().wanted = true,
                 (Ok(_), None) => {
                     self.impossible.push(refuse("this channel needs a token".to_owned()));
