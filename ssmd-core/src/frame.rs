@@ -25,7 +25,7 @@ impl fmt::Display for SessionId {
 pub enum FrameKind {
     /// Market data.
     Data,
-    /// Acknowledgements, heartbeats, status: about the connection, not the market.
+    /// Acknowledgements, heartbeats, status, and what comes whatever is subscribed: nothing that shows that data flows.
     Control,
     /// The protocol does not know it; kept all the same.
     Unknown,

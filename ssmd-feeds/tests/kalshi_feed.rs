@@ -374,7 +374,7 @@ async fn a_market_is_wanted_by_the_clock_while_rest_says_nothing() {
     let mut asked = Vec::new();
     let silence = async {
         loop {
-            asked.push(server.tcp().await)
+            asked.push(server.tcp().await);
         }
     };
     let later = async {
