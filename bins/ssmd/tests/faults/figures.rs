@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ssmd_core::record::Book;
-use ssmd_core::{Body, BookSide, Decimal, EntryKind, GapCause, OrderBook, Symbol, Timestamp};
+use ssmd_core::{
+    Body, BookSide, Clock, Decimal, EntryKind, GapCause, OrderBook, Symbol, SystemClock, Timestamp,
+};
 use ssmd_feeds::kraken::checksum;
 
 use crate::number;
@@ -206,7 +208,12 @@ async fn r17(venue: Venue, dead: &[&str], row: &str, limit: f64, time: Duration)
     });
     let plans: Vec<_> = plans.collect();
     let mut noticed = Vec::new();
-    for (plan, recorded) in plans.iter().zip(futures_util::future::join_all(plans.iter().map(record)).await) {
+    let mut late = Duration::ZERO;
+    let recorded = tokio::select! {
+        recorded = futures_util::future::join_all(plans.iter().map(record)) => recorded,
+        () = lateness(&mut late) => unreachable!("it has no end"),
+    };
+    for (plan, recorded) in plans.iter().zip(recorded) {
         assert!(recorded.differences().is_empty(), "{}{:?}", plan.script, recorded.differences());
         let gaps = recorded.gaps.iter().filter(|gap| gap.gap.cause == GapCause::Silence);
         let times = gaps.filter_map(|gap| {
@@ -220,6 +227,18 @@ async fn r17(venue: Venue, dead: &[&str], row: &str, limit: f64, time: Duration)
         noticed.extend(times);
     }
     let p99 = percentile(noticed, 99);
-    println!("{row}-noticed-p99-seconds {p99:.3} {limit}");
-    assert!(p99 <= limit, "{p99}");
+    let late = late.as_secs_f64();
+    println!("{row}-noticed-p99-seconds {p99:.3} {limit}, and {late:.3} that the machine was late");
+    assert!(p99 <= limit + late, "{p99}");
+}
+
+/// Finds out how late a timer is at most on this machine, which does other things too.
+async fn lateness(most: &mut Duration) {
+    const REST: Duration = Duration::from_millis(20);
+    let clock = SystemClock::new();
+    loop {
+        let began = clock.elapsed();
+        clock.sleep(REST).await;
+        *most = (clock.elapsed() - began).saturating_sub(REST).max(*most);
+    }
 }
