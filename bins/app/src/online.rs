@@ -241,7 +241,13 @@ async fn store(spec: StoreSpec, clock: Arc<dyn Clock>) -> Answer {
 
 /// What keeps two archivers from committing under one number. That the store cannot be asked is told by its own probe.
 async fn exclusion(environment: &Environment, spec: StoreSpec, clock: Arc<dyn Clock>) -> Answer {
-    let creates = in_store(&spec, |store| async move { ssmd_storage::creates(&*store).await }).await;
+    let creates = match &spec {
+        // A folder makes an object once, wherever it is; it is not made for asking that.
+        StoreSpec::File(_) => Ok(true),
+        StoreSpec::S3(_) => {
+            in_store(&spec, |store| async move { ssmd_storage::creates(&*store).await }).await
+        }
+    };
     let found = match creates {
         Ok(true) => Exclusion::Create,
         Ok(false) => match head(environment, &clock).await {

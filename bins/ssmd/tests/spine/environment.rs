@@ -125,7 +125,7 @@ fn the_world_is_asked_only_where_it_is_told_to() {
 
     std::fs::create_dir(folder.path().join("a")).unwrap();
     let online = json(&["env", "validate", &file, "--online", "--json"]);
-    assert_eq!(online["online"].as_array().unwrap().len(), 2, "{online}");
+    assert_eq!(online["online"].as_array().unwrap().len(), 3, "{online}");
     assert_eq!(std::fs::read_dir(folder.path().join("a")).unwrap().count(), 0);
     assert_eq!(json(&["check", &file, "--json"])["online"].as_array().unwrap().len(), 0);
 }

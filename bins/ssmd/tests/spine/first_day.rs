@@ -116,7 +116,7 @@ fn stopping_before_anything_was_heard_leaves_nothing_undecoded() {
 }
 
 /// Examples that need a server beside the venue.
-const WITH_SERVERS: [&str; 3] = ["mqtt.yaml", "nats.yaml", "s3.yaml"];
+const WITH_SERVERS: [&str; 4] = ["mqtt.yaml", "nats.yaml", "nats-s3.yaml", "s3.yaml"];
 
 #[test]
 fn every_example_records_a_simulated_exchange_without_an_account() {

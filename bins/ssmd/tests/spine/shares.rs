@@ -203,7 +203,7 @@ fn each_share_has_two_connections_where_that_is_declared() {
     let up = world.start();
     let status = world.until(&[(None, 1, 2), (None, 1, 2)]);
     assert_eq!(status["feeds"][0]["sessions"], 4, "{status}");
-    world.heard("test.kraken.record.trade.ETH~2FUSD");
+    world.heard("test.kraken.json.trade.ETH~2FUSD");
     world.end(up);
     let opens = world.entries("open").into_iter().map(|(_, open)| {
         let twin = &open["twin"];
@@ -240,7 +240,9 @@ fn each_share_of_a_list_has_its_own_symbols_and_its_category_in_subjects() {
     declare("");
     let said = output(0, &["check", world.document.to_str().unwrap()]);
     assert!(
-        said.contains("✓ feed kalshi: trade, orderbook_delta for 4 symbols, filtered, in 3 shares\n"),
+        said.contains(
+            "✓ feed kalshi: trade, orderbook_delta for 1 symbol and 3 patterns, filtered, in 3 shares\n"
+        ),
         "{said}"
     );
     let up = world.start();
@@ -249,7 +251,7 @@ fn each_share_of_a_list_has_its_own_symbols_and_its_category_in_subjects() {
     world.until(&[crypto, weather_share, (None, 1, 1)]);
     let subject = |category: &str, market: &str| {
         let category = if category.is_empty() { String::new() } else { format!("{category}.") };
-        format!("test.kalshi.{category}record.*.{market}")
+        format!("test.kalshi.{category}json.*.{market}")
     };
     for (category, market) in [("crypto", bitcoin), ("crypto", ether), ("weather", weather), ("", fed)] {
         assert_eq!(world.heard(&subject(category, market))["symbol"], market);
