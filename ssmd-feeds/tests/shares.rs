@@ -13,7 +13,7 @@ use common::recorder::{Running, advance_until, find, gaps, options, serve, start
 use common::toy::{Toy, ToyJournal};
 use common::{Peer, Server, manual};
 use ssmd_core::environment::{ShardSpec, ShardsSpec, SymbolsSpec};
-use ssmd_core::{Feed, GapCause, ManualClock};
+use ssmd_core::{Entry, EntryKind, Feed, FrameKind, GapCause, ManualClock};
 use ssmd_feeds::CaptureOptions;
 use ssmd_feeds::shares::{Declared, Share, Shares, declare};
 use ssmd_feeds::ws::{Liveness, Subscriptions};
@@ -101,6 +101,9 @@ async fn what_moves_is_left_when_the_other_session_has_had_it_for_a_while() {
         assert_eq!(one.hear().await.as_deref(), Some(asked));
         one.say(asked).await;
     }
+    let heard =
+        |entry: &Entry| entry.kind == EntryKind::Frame(FrameKind::Control) && entry.payload == "+trade B";
+    running.journal.until("both on the first one", |entries| entries.iter().any(heard)).await;
     declare.send(world.evenly(&["A", "B"], 2)).unwrap();
     let mut two = world.server.accept().await;
     assert_eq!(two.hear().await.as_deref(), Some("+trade B"));

@@ -53,12 +53,13 @@ async fn a_connection_that_is_silent_while_its_twin_moves_ends_within_six_second
     let closes = || journal.entries().iter().filter(|entry| entry.kind == EntryKind::Close).count();
     // What comes soon after the beginning is an answer, which nobody else gets; nothing at all is nobody's fault.
     moves.say("an answer").await;
+    journal.until_text("an answer").await;
     advance(Duration::from_secs(60)).await;
     assert_eq!(closes(), 0);
     let began = clock.elapsed();
     moves.say("news").await;
-    journal.until("news", |entries| entries.iter().any(|entry| entry.payload == "news")).await;
-    advance(Duration::from_secs(5)).await;
+    journal.until_text("news").await;
+    advance(Duration::from_secs(3)).await;
     assert_eq!(closes(), 0, "a twin may lag");
     let ends = async {
         while closes() == 0 {
@@ -67,7 +68,8 @@ async fn a_connection_that_is_silent_while_its_twin_moves_ends_within_six_second
         clock.elapsed() - began
     };
     let took = common::soon("the end of the silent one", ends).await;
-    assert!(took > Duration::from_secs(5) && took <= Duration::from_secs(6), "{took:?}");
+    // The silent one has heard nothing for long, so what the other one hears cannot be the same, said later to it.
+    assert!(took >= Duration::from_millis(3_500) && took <= Duration::from_secs(4), "{took:?}");
     drop(silent);
     let back = async {
         let mut peer = server.accept().await;

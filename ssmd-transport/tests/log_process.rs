@@ -138,7 +138,7 @@ async fn a_second_writer_in_another_process_is_refused() {
     let log = open(dir.path(), options()).await.unwrap();
     let (mut child, mut lines) = start("part_second_writer", dir.path());
     let said = lines.next().unwrap();
-    assert!(said.starts_with(&format!("Denied process {} since ", std::process::id())), "{said}");
+    assert!(said.starts_with(&format!("Conflict process {} since ", std::process::id())), "{said}");
     assert!(child.wait().unwrap().success());
     log.close().await.unwrap();
 }
