@@ -215,6 +215,7 @@ impl Group {
             let left = gone.last.map(|last| (cause, last));
             self.left = left.or(self.left.take());
         }
+        self.settle_all(entry.elapsed, out);
         if self.open.is_empty() {
             self.dark = true;
             self.left = None;
@@ -222,8 +223,6 @@ impl Group {
                 market.trades.restart();
                 market.book.restart();
             }
-        } else {
-            self.settle_all(entry.elapsed, out);
         }
     }
 

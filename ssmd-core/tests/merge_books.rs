@@ -170,3 +170,19 @@ fn a_book_that_nobody_can_go_on_with_is_asked_for_by_the_clock() {
     assert!(told.contains(&"gap".to_owned()), "{told:?}");
     assert_eq!(run.say(60_100, 2, change(30, 60_090)).len(), 1);
 }
+
+#[test]
+fn what_one_has_heard_before_the_other_is_told_though_both_end() {
+    let mut run = Run::new();
+    run.open(0, 1, 0);
+    run.open(10, 2, 1);
+    run.say(100, 1, snapshot(10));
+    run.say(110, 2, snapshot(10));
+    run.say(200, 1, change(20, 190));
+    run.say(210, 2, change(20, 190));
+    assert!(run.say(300, 2, change(30, 290)).is_empty(), "the leader has not said it yet");
+    assert!(run.close(310, 2).is_empty());
+    let told = run.close(320, 1);
+    assert_eq!(told.iter().filter(|word| word.starts_with("book")).count(), 1, "{told:?}");
+    assert!(!told.contains(&"gap".to_owned()), "{told:?}");
+}

@@ -49,6 +49,8 @@ struct Line {
     since: Duration,
     /// Whether its book is broken until its next snapshot.
     broken: bool,
+    /// Whether it has ended; what it said before the leader is kept until the leader has said it, or has ended too.
+    gone: bool,
     ahead: VecDeque<Item>,
     dating: Dating,
 }
@@ -250,7 +252,11 @@ impl Keyed {
     }
 
     pub(super) fn closed(&mut self, session: SessionId, cause: GapCause, now: Duration) {
-        self.lines.retain(|line| line.session != session);
+        let waits = self.leader.is_some_and(|leader| leader != session);
+        for line in self.lines.iter_mut().filter(|line| line.session == session) {
+            line.gone = waits && line.whole;
+        }
+        self.lines.retain(|line| line.session != session || line.gone && !line.ahead.is_empty());
         self.leave(session, cause, now);
     }
 
@@ -272,9 +278,17 @@ impl Keyed {
 
     /// Finds who goes on where the leader is lost, or behind.
     pub(super) fn settle(&mut self, symbol: &Symbol, now: Moment<'_>, out: &mut Vec<Output>) {
+        let waits = |line: &Line| line.ahead.back().is_some_and(|last| now.now < last.at + HOLD_MAX);
+        self.lines.retain(|line| !line.gone || waits(line));
         let Some((cause, since)) = self.lost else { return self.overtake(now.now, out) };
-        if let Some(at) = (0..self.lines.len()).find(|at| self.is_whole(*at, since)) {
-            return self.follow(at, out);
+        while let Some(at) = (0..self.lines.len()).find(|at| self.is_whole(*at, since)) {
+            self.follow(at, out);
+            if !self.lines[at].gone {
+                return;
+            }
+            self.lines.remove(at);
+            (self.leader, self.lost) = (None, Some((cause, since)));
+            self.left = self.last.clone().map(|last| (cause, last));
         }
         self.sought = true;
         // A connection that has no hole since before the leader was lost may come to what was told.
@@ -330,8 +344,9 @@ impl Keyed {
 
     /// A connection that is whole and has said for a while what the leader has not said yet leads from there on.
     fn overtake(&mut self, now: Duration, out: &mut Vec<Output>) {
-        let news =
-            |line: &Line| line.whole && line.ahead.front().is_some_and(|item| item.at + BEHIND_MAX <= now);
+        let news = |line: &Line| {
+            line.whole && !line.gone && line.ahead.front().is_some_and(|item| item.at + BEHIND_MAX <= now)
+        };
         if let Some(at) = self.lines.iter().position(news) {
             self.left = self.last.clone().map(|last| (GapCause::Silence, last));
             if let Some(line) = self.lines.iter_mut().find(|line| Some(line.session) == self.leader) {
@@ -364,6 +379,7 @@ impl Keyed {
             whole: false,
             since: member.map_or(now.now, |member| member.since),
             broken: false,
+            gone: false,
             ahead: VecDeque::new(),
             dating: Dating::default(),
         });
