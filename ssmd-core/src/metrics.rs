@@ -13,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge as PromGauge;
 use prometheus_client::metrics::histogram::Histogram as PromHistogram;
 use prometheus_client::registry::Registry;
 
+use crate::{Clock, Error, ErrorKind, Result};
+
 /// What a metric does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -128,6 +130,58 @@ table! {
         "times the document was read again: applied, unchanged, invalid, refused";
     DOCUMENT_REFUSED = Gauge "ssmd_environment_document_refused" []
         "1 while the document is not what runs, because it is wrong or cannot be applied; else 0";
+}
+
+/// Where the calls of one backend are counted and timed, alike for every kind of backend: [`BACKEND_CALLS`],
+/// [`BACKEND_SECONDS`].
+#[derive(Clone)]
+pub struct BackendCalls {
+    backend: &'static str,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+impl BackendCalls {
+    /// Counts calls of a backend of this kind: `store`, `journal`, `transport` or `cache`.
+    pub fn new(backend: &'static str, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        Self { backend, clock, metrics }
+    }
+
+    /// When a call begins, for [`BackendCalls::ended`].
+    pub fn begin(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Counts and times a call that began then.
+    pub fn ended(&self, operation: &'static str, began: Duration, failed: Option<ErrorKind>) {
+        self.count(operation, failed);
+        let took = self.clock.elapsed().saturating_sub(began);
+        self.metrics.histogram(&BACKEND_SECONDS, &[self.backend, operation]).observe(took);
+    }
+
+    /// Counts a call without its time.
+    pub fn count(&self, operation: &'static str, failed: Option<ErrorKind>) {
+        let result = failed.map_or("ok", ErrorKind::label);
+        self.metrics.counter(&BACKEND_CALLS, &[self.backend, operation, result]).add(1);
+    }
+
+    /// Counts and times a call, when it ends.
+    ///
+    /// # Errors
+    /// The call's.
+    ///
+    /// # Cancel safety
+    /// As the call's; one that is dropped is not counted.
+    pub async fn timed<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let began = self.begin();
+        let answer = call.await;
+        self.ended(operation, began, answer.as_ref().err().map(Error::kind));
+        answer
+    }
 }
 
 /// The registry of one process. Cheap to clone.

@@ -11,43 +11,22 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use ssmd_core::metrics::BackendCalls;
 use ssmd_core::{
-    BoxStream, Clock, Error, ErrorKind, Metrics, ObjectMeta, ObjectPath, PutMode, Result, Store, metrics,
+    BoxStream, Clock, Error, ErrorKind, Metrics, ObjectMeta, ObjectPath, PutMode, Result, Store,
 };
 
-/// A store of which each call is counted and timed, in [`metrics::BACKEND_CALLS`] and [`metrics::BACKEND_SECONDS`]. It
+/// A store of which each call is counted and timed, as [`BackendCalls`] does it. It
 /// promises what the store inside promises.
 pub struct Observed {
     inner: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    metrics: Metrics,
+    calls: BackendCalls,
 }
-
-/// What this kind of backend is called in metrics.
-const BACKEND: &str = "store";
 
 impl Observed {
     /// Counts what `inner` does.
     pub fn new(inner: Arc<dyn Store>, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
-        Self { inner, clock, metrics }
-    }
-
-    fn count(&self, operation: &'static str, began: Duration, failed: Option<ErrorKind>) {
-        let result = failed.map_or("ok", ErrorKind::label);
-        self.metrics.counter(&metrics::BACKEND_CALLS, &[BACKEND, operation, result]).add(1);
-        let took = self.clock.elapsed().saturating_sub(began);
-        self.metrics.histogram(&metrics::BACKEND_SECONDS, &[BACKEND, operation]).observe(took);
-    }
-
-    async fn counted<T>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = Result<T>> + Send,
-    ) -> Result<T> {
-        let began = self.clock.elapsed();
-        let answer = call.await;
-        self.count(operation, began, answer.as_ref().err().map(Error::kind));
-        answer
+        Self { inner, calls: BackendCalls::new("store", clock, metrics) }
     }
 }
 
@@ -59,16 +38,16 @@ impl Store for Observed {
             PutMode::Create => "create",
             PutMode::Overwrite => "overwrite",
         };
-        self.counted(operation, self.inner.put(path, body, mode)).await
+        self.calls.timed(operation, self.inner.put(path, body, mode)).await
     }
 
     async fn get(&self, path: &ObjectPath, range: Option<Range<u64>>) -> Result<Bytes> {
-        self.counted("get", self.inner.get(path, range)).await
+        self.calls.timed("get", self.inner.get(path, range)).await
     }
 
     /// Counted when it ends, or at its first error; not if it is dropped before.
     fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'_, Result<ObjectMeta>> {
-        let (began, mut counted) = (self.clock.elapsed(), false);
+        let (began, mut counted) = (self.calls.begin(), false);
         let listed = self.inner.list(prefix).map(Some).chain(stream::once(ready(None)));
         let counted = listed.filter_map(move |item| {
             let failed = match &item {
@@ -77,7 +56,7 @@ impl Store for Observed {
                 None => None,
             };
             if !std::mem::replace(&mut counted, true) {
-                self.count("list", began, failed);
+                self.calls.ended("list", began, failed);
             }
             ready(item)
         });
@@ -85,7 +64,7 @@ impl Store for Observed {
     }
 
     async fn delete(&self, path: &ObjectPath) -> Result<()> {
-        self.counted("delete", self.inner.delete(path)).await
+        self.calls.timed("delete", self.inner.delete(path)).await
     }
 }
 

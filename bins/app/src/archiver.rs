@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ssmd_core::metrics::{self, Counter, Gauge};
@@ -14,6 +14,7 @@ use ssmd_transport::relay::Watermark;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::by_feed::ByFeed;
 use crate::folder::Folder;
 use crate::shared::Shared;
 use crate::status::FeedStatus;
@@ -25,8 +26,8 @@ const LAG_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Every feed of an environment, being archived.
 pub(crate) struct Archivers {
-    tasks: BTreeMap<FeedName, Tasks>,
-    shown: Shown,
+    /// Each ends after everything that is durable then is archived.
+    pub(crate) feeds: ByFeed<Archived>,
     store: Arc<dyn Store>,
     folder: Folder,
     shared: Option<Shared>,
@@ -34,9 +35,6 @@ pub(crate) struct Archivers {
     metrics: Metrics,
     failed: Option<Error>,
 }
-
-/// What others see of the feeds, as they come and go.
-pub(crate) type Shown = Arc<Mutex<BTreeMap<FeedName, Archived>>>;
 
 /// One feed, being archived. Cheap to clone.
 #[derive(Clone)]
@@ -59,8 +57,8 @@ impl Archivers {
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Self {
-        let (tasks, shown, folder) = (BTreeMap::new(), Shown::default(), folder.clone());
-        Self { tasks, shown, store, folder, shared, clock, metrics, failed: None }
+        let (feeds, folder) = (ByFeed::new(&clock, STOPS_WITHIN), folder.clone());
+        Self { feeds, store, folder, shared, clock, metrics, failed: None }
     }
 
     /// Archives what the journal holds and will hold, once `open` has it. The log is told what it may forget.
@@ -94,7 +92,6 @@ impl Archivers {
             bytes: metrics.counter(&metrics::ARCHIVED_BYTES, &["raw"]),
             objects: metrics.counter(&metrics::ARCHIVED_FILES, &["raw"]),
         };
-        self.feeds().insert(feed.clone(), archived);
         let mut options = Options::new(folder.path().join("log"));
         options.environments = Some(folder.path().to_owned());
         if let Some(shared) = &shared {
@@ -122,41 +119,7 @@ impl Archivers {
                 ssmd_storage::Archiver { feed, journal, store, clock, metrics, options, covered: covered_to };
             tell(archiver.run(stop), telling).await
         });
-        self.tasks.insert(name, tasks);
-    }
-
-    /// What is known of each feed, as they come and go.
-    pub(crate) fn shown(&self) -> Shown {
-        Arc::clone(&self.shown)
-    }
-
-    fn feeds(&self) -> MutexGuard<'_, BTreeMap<FeedName, Archived>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Archives everything of one feed that is durable now, and leaves it.
-    ///
-    /// # Errors
-    /// Its failure.
-    pub(crate) async fn remove(&mut self, feed: &FeedName) -> Result<()> {
-        let Some(tasks) = self.tasks.remove(feed) else { return Ok(()) };
-        let stopped = tasks.stop(STOPS_WITHIN, Arc::clone(&self.clock)).await;
-        self.feeds().remove(feed);
-        stopped
-    }
-
-    /// Waits until one failed.
-    ///
-    /// # Errors
-    /// The first failure.
-    ///
-    /// # Cancel safety
-    /// Safe.
-    pub(crate) async fn wait(&mut self) -> Result<()> {
-        if self.tasks.is_empty() {
-            return std::future::pending().await;
-        }
-        futures_util::future::try_join_all(self.tasks.values_mut().map(Tasks::wait)).await.map(drop)
+        self.feeds.add(&name, archived, tasks);
     }
 
     /// Keeps a failure that must not stop anything else, for [`Archivers::stop`] to give.
@@ -169,9 +132,7 @@ impl Archivers {
     /// # Errors
     /// The first failure.
     pub(crate) async fn stop(&mut self) -> Result<()> {
-        let tasks = std::mem::take(&mut self.tasks).into_values();
-        let stops = tasks.map(|tasks| tasks.stop(STOPS_WITHIN, Arc::clone(&self.clock)));
-        let stopped = futures_util::future::join_all(stops).await.into_iter().fold(Ok(()), Result::and);
+        let stopped = self.feeds.stop().await;
         self.failed.take().map_or(stopped, Err)
     }
 }

@@ -13,11 +13,12 @@ use ssmd_transport::log;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::archiver::{self, Archived};
+use crate::archiver::Archived;
+use crate::by_feed;
 use crate::connector::{self, Recorded};
 use crate::control::Controlled;
 use crate::folder::Folder;
-use crate::projecting::{self, Projected};
+use crate::projecting::Projected;
 use crate::reload::{Answer, Apply, Declared, Order, State};
 use crate::status::{FeedBook, FeedStatus, Status};
 
@@ -44,9 +45,9 @@ pub(crate) struct Board {
     /// What is recorded here.
     pub recorded: connector::Shown,
     /// What is archived here.
-    pub archived: archiver::Shown,
+    pub archived: by_feed::Shown<Archived>,
     /// What is projected here.
-    pub projected: projecting::Shown,
+    pub projected: by_feed::Shown<Projected>,
     /// Where records are told, if anything is decoded here.
     pub transport: Option<Arc<dyn Transport>>,
     /// Stops the process.

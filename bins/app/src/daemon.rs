@@ -332,8 +332,12 @@ impl Parts {
             started: (self.clock.now(), self.started),
             clock: Arc::clone(&self.clock),
             recorded: self.connector.as_ref().map(Connector::shown).unwrap_or_default(),
-            archived: self.archivers.as_ref().map(Archivers::shown).unwrap_or_default(),
-            projected: self.projections.as_ref().map(Projections::shown).unwrap_or_default(),
+            archived: self.archivers.as_ref().map(|archivers| archivers.feeds.shown()).unwrap_or_default(),
+            projected: self
+                .projections
+                .as_ref()
+                .map(|projections| projections.feeds.shown())
+                .unwrap_or_default(),
             transport: self.connector.as_ref().map(Connector::transport),
             stop,
         }
@@ -396,7 +400,7 @@ impl Parts {
                 } } => return ended,
                 failed = archiving(self.archivers.as_mut(), recording) => return failed,
                 failed = async { match &mut self.projections {
-                    Some(projections) => projections.wait().await,
+                    Some(projections) => projections.feeds.wait().await,
                     None => std::future::pending().await,
                 } } => return failed,
                 Some(order) = ordered.recv() => order,
@@ -420,7 +424,7 @@ impl Parts {
             None => Ok(()),
         };
         let projected = match &mut self.projections {
-            Some(projections) => projections.stop().await,
+            Some(projections) => projections.feeds.stop().await,
             None => Ok(()),
         };
         captured.and(archived).and(closed).and(projected)
@@ -431,7 +435,7 @@ impl Parts {
 /// and the failure is told at once and again at the end.
 async fn archiving(archivers: Option<&mut Archivers>, recording: bool) -> Result<()> {
     let Some(archivers) = archivers else { return std::future::pending().await };
-    let failed = archivers.wait().await;
+    let failed = archivers.feeds.wait().await;
     match failed {
         Err(error) if recording => {
             tracing::error!("nothing is archived any more, recording goes on: {}", error.report());

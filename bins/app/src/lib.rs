@@ -11,6 +11,7 @@ pub mod exit;
 mod archiver;
 mod backends;
 mod board;
+mod by_feed;
 mod change;
 mod commands;
 mod connector;

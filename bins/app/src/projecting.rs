@@ -1,9 +1,8 @@
 //! Journals to the cache: for each feed of an environment a decoder, and a projector behind it.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ssmd_core::environment::{Environment, FeedSpec, RecordFormat};
@@ -16,6 +15,7 @@ use ssmd_transport::publish::Broker;
 use tokio_util::sync::CancellationToken;
 
 use crate::backends;
+use crate::by_feed::ByFeed;
 use crate::status::FeedStatus;
 
 /// Entries decoded at once.
@@ -35,14 +35,11 @@ pub(crate) enum Source {
 
 /// Every feed of an environment, being projected.
 pub(crate) struct Projections {
-    tasks: BTreeMap<FeedName, Tasks>,
-    shown: Shown,
+    /// Each ends after the cache has what is known.
+    pub(crate) feeds: ByFeed<Projected>,
     cache: Arc<dyn Cache>,
     clock: Arc<dyn Clock>,
 }
-
-/// What others see of the feeds, as they come and go.
-pub(crate) type Shown = Arc<Mutex<BTreeMap<FeedName, Projected>>>;
 
 /// One feed, being projected. Cheap to clone.
 #[derive(Clone)]
@@ -66,7 +63,7 @@ impl Projections {
                     "write `cache: { redis: { url: … } }` or `cache: { nats: { url: … } }` into its document",
                 )
         })?;
-        Ok(Self { tasks: BTreeMap::new(), shown: Shown::default(), cache, clock: Arc::clone(clock) })
+        Ok(Self { feeds: ByFeed::new(clock, STOPS_WITHIN), cache, clock: Arc::clone(clock) })
     }
 
     /// Projects what the source holds and will hold, once `open` has it.
@@ -76,56 +73,12 @@ impl Projections {
     {
         let projector = Projector::new(spec.name.clone(), Arc::clone(&self.cache), Arc::clone(&self.clock));
         let projected = Projected { projector, counts: Arc::default(), open: Arc::default() };
-        self.feeds().insert(spec.name.clone(), projected.clone());
         let (open, mut tasks) = (open(), Tasks::new());
-        let work = Work { feed: spec.name.clone(), projected, clock: Arc::clone(&self.clock) };
+        let work =
+            Work { feed: spec.name.clone(), projected: projected.clone(), clock: Arc::clone(&self.clock) };
         tasks.spawn("project", work.projected.projector.clone().run(tasks.token()));
         tasks.spawn("follow", work.run(open, tasks.token()));
-        self.tasks.insert(spec.name.clone(), tasks);
-    }
-
-    /// What is known of each feed, as they come and go.
-    pub(crate) fn shown(&self) -> Shown {
-        Arc::clone(&self.shown)
-    }
-
-    fn feeds(&self) -> MutexGuard<'_, BTreeMap<FeedName, Projected>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Leaves one feed, after the cache has what is known.
-    ///
-    /// # Errors
-    /// Its failure.
-    pub(crate) async fn remove(&mut self, feed: &FeedName) -> Result<()> {
-        let Some(tasks) = self.tasks.remove(feed) else { return Ok(()) };
-        let stopped = tasks.stop(STOPS_WITHIN, Arc::clone(&self.clock)).await;
-        self.feeds().remove(feed);
-        stopped
-    }
-
-    /// Waits until one failed.
-    ///
-    /// # Errors
-    /// The first failure.
-    ///
-    /// # Cancel safety
-    /// Safe.
-    pub(crate) async fn wait(&mut self) -> Result<()> {
-        if self.tasks.is_empty() {
-            return std::future::pending().await;
-        }
-        futures_util::future::try_join_all(self.tasks.values_mut().map(Tasks::wait)).await.map(drop)
-    }
-
-    /// Ends, after the cache has what is known.
-    ///
-    /// # Errors
-    /// The first failure.
-    pub(crate) async fn stop(&mut self) -> Result<()> {
-        let tasks = std::mem::take(&mut self.tasks).into_values();
-        let stops = tasks.map(|tasks| tasks.stop(STOPS_WITHIN, Arc::clone(&self.clock)));
-        futures_util::future::join_all(stops).await.into_iter().fold(Ok(()), Result::and)
+        self.feeds.add(&spec.name, projected, tasks);
     }
 }
 

@@ -252,7 +252,7 @@ impl Parts {
         }
         if let Some(mut archivers) = self.archivers.take() {
             // There is one already for a feed that was disabled before the start.
-            let rest = archivers.remove(&spec.name).await;
+            let rest = archivers.feeds.remove(&spec.name).await;
             archivers.archive(&spec.name, |stop| self.journal(&spec.name, stop));
             self.archivers = Some(archivers);
             if let Err(error) = rest {
@@ -266,7 +266,7 @@ impl Parts {
     /// what is not archived.
     async fn stop_feed(&mut self, feed: &FeedName) {
         let projected = match &mut self.projections {
-            Some(projections) => projections.remove(feed).await,
+            Some(projections) => projections.feeds.remove(feed).await,
             None => Ok(()),
         };
         let (log, captured) = match &mut self.connector {
@@ -275,7 +275,7 @@ impl Parts {
             None => (None, self.log_closed(feed).await),
         };
         let archived = match &mut self.archivers {
-            Some(archivers) => archivers.remove(feed).await,
+            Some(archivers) => archivers.feeds.remove(feed).await,
             None => Ok(()),
         };
         let closed = match log {
