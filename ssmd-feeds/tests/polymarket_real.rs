@@ -111,7 +111,7 @@ fn one_lost_change_is_one_gap_for_each_token_with_true_bounds_and_one_request() 
     let lost = 20;
     frames.remove(lost);
     for hashes in [Hashes::Always, Hashes::Sampled] {
-        frames.iter_mut().for_each(|frame| frame.elapsed = Duration::from_millis(600 * frame.index));
+        frames.iter_mut().for_each(|frame| frame.elapsed = Duration::from_millis(2_600 * frame.index));
         let (out, counts) = decode(hashes, &frames);
         let found = gaps(&out);
         assert_eq!((found.len(), counts.books_failed), (2, 2), "both tokens of the market");

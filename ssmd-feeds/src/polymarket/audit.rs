@@ -17,6 +17,8 @@ use super::wire::LastPrice;
 const LAST_PRICES_MAX: usize = 4;
 /// Digits after the point of a last trade's price, at least.
 const LAST_PRICE_SCALE: u32 = 3;
+/// Prices of what one millisecond may have traded, for each token: a sweep of more levels is found by trying every price.
+const TRADED_MAX: usize = 64;
 /// Every price of a last trade there can be, in thousandths.
 const LAST_PRICES: std::ops::RangeInclusive<i128> = 0..=1000;
 
@@ -179,11 +181,16 @@ pub(super) struct Token {
     floor: (u64, Hash),
     /// When its hash was computed last.
     checked: Option<Duration>,
+    /// Levels that were changed since.
+    changes: usize,
     /// When it was left, if it was not asked for since.
     left: Option<Duration>,
     suspicion: Option<Suspicion>,
-    /// Prices at which something may have been traded in what was told last.
+    /// Prices at which something may have been traded in the millisecond that was told last: one trade may change
+    /// several levels, each in a message of its own.
     traded: Vec<Decimal>,
+    /// Which one that is.
+    traded_in: Option<u64>,
     /// What the venue said of it lately.
     pub(super) claims: Claims,
     /// What REST said of it, until the socket has come as far.
@@ -192,8 +199,12 @@ pub(super) struct Token {
 
 /// How soon a token must be asked for again that was left, for a book to be one that goes on.
 const CYCLE_MAX: Duration = Duration::from_secs(1);
-/// How often hashes are computed that are sampled.
+/// How often hashes are computed that are sampled, at most,
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// at most once for one change of so many levels, since a hash takes as long as its levels are many,
+const SAMPLE_LEVELS: usize = 4;
+/// and at least, where levels change.
+const SAMPLE_MAX: Duration = Duration::from_secs(5);
 
 impl Token {
     pub(super) fn new(symbol: Symbol, market: usize) -> Self {
@@ -207,9 +218,11 @@ impl Token {
             broken: false,
             floor: (0, Hash(None)),
             checked: None,
+            changes: 0,
             left: None,
             suspicion: None,
             traded: Vec::new(),
+            traded_in: None,
             claims: Claims::default(),
             rest: None,
         }
@@ -262,7 +275,7 @@ impl Token {
         claim: Claim,
         text: &mut Vec<u8>,
     ) -> Verdict {
-        self.traded.clear();
+        self.begin(claim.millis);
         self.traded.extend(best_prices(&self.book));
         self.book.replace(levels.0, levels.1);
         self.traded.extend(best_prices(&self.book));
@@ -277,21 +290,29 @@ impl Token {
         verdict
     }
 
-    /// Changes of another message begin.
-    pub(super) fn begin(&mut self) {
-        self.traded.clear();
+    /// A message of that time begins.
+    pub(super) fn begin(&mut self, millis: Option<u64>) {
+        if millis.is_none() || millis != self.traded_in {
+            self.traded.clear();
+            self.traded_in = millis;
+        }
     }
 
     /// Changes one level. Where the size falls, something may have been traded.
     pub(super) fn apply(&mut self, side: BookSide, level: Level) {
-        if self.live && self.book.set(side, level).is_some_and(|before| level.size < before) {
+        self.changes += 1;
+        let falls = self.live && self.book.set(side, level).is_some_and(|before| level.size < before);
+        if falls && self.traded.len() < TRADED_MAX {
             self.traded.push(level.price);
         }
     }
 
     /// Whether its hash is due, if hashes are sampled.
     pub(super) fn is_due(&self, now: Duration) -> bool {
-        self.checked.is_none_or(|checked| now.saturating_sub(checked) >= SAMPLE_EVERY)
+        let Some(checked) = self.checked else { return true };
+        let since = now.saturating_sub(checked);
+        let levels = self.book.depth(BookSide::Bid) + self.book.depth(BookSide::Ask);
+        since >= SAMPLE_MAX || (since >= SAMPLE_EVERY && self.changes * SAMPLE_LEVELS >= levels)
     }
 
     /// Holds the book against what the venue says of it. What does not hold is suspected from now on; says whether
@@ -310,10 +331,12 @@ impl Token {
         }
         let agrees = claim.agrees(&self.book);
         let mut verdict = Verdict::Unchecked;
-        // Where best prices differ, levels of the same millisecond are still to come, or the hash will show it then.
         let suspected = self.suspicion.as_ref().is_some_and(|known| known.by_hash || agrees.is_none());
-        if due || (suspected && agrees != Some(false)) {
-            self.checked = due.then_some(now).or(self.checked);
+        // Where best prices differ, levels of the same millisecond are still to come, or the hash will show it then.
+        if agrees != Some(false) && (due || suspected) {
+            if due {
+                (self.checked, self.changes) = (Some(now), 0);
+            }
             verdict = self.hash(market, &claim, false, text);
         }
         match (verdict, agrees) {

@@ -325,7 +325,7 @@ impl PolymarketDecode {
                 self.confirm(frame, *at, millis, out);
                 let contained = self.tokens[*at].contains(millis, hash);
                 if !contained {
-                    self.tokens[*at].begin();
+                    self.tokens[*at].begin(millis);
                 }
                 groups.push(Group {
                     token: *at,
