@@ -33,7 +33,7 @@ struct Habit {
     last: Option<Timestamp>,
     /// Who heard it last.
     session: Option<SessionId>,
-    intervals: [u64; CLASSES],
+    intervals: [u32; CLASSES],
     known: u64,
     told: bool,
 }
@@ -93,7 +93,8 @@ impl Habit {
         // A message may hold several records, and clocks may go back: neither is an interval.
         if let Some(interval) = self.last.map(|last| at.since(last)).filter(|interval| !interval.is_zero()) {
             let millis = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
-            self.intervals[(millis.ilog2() as usize).min(CLASSES - 1)] += 1;
+            let class = &mut self.intervals[(millis.ilog2() as usize).min(CLASSES - 1)];
+            *class = class.saturating_add(1);
             self.known += 1;
         }
         self.last = Some(at);
@@ -117,7 +118,7 @@ impl Habit {
     fn usual(&self) -> Duration {
         let mut left = self.known - self.known / 100;
         let class = self.intervals.iter().position(|count| {
-            left = left.saturating_sub(*count);
+            left = left.saturating_sub(u64::from(*count));
             left == 0
         });
         Duration::from_millis(2 << class.unwrap_or(CLASSES - 1))
