@@ -63,6 +63,7 @@ pub(crate) fn redis(environment: &Environment, clock: &Arc<dyn Clock>) -> Result
         url: address(url.as_deref(), REDIS_URL)?,
         login: credentials.as_ref().map(login).transpose()?,
         ca: authorities(tls)?,
+        identity: identity(tls)?,
         clock: Arc::clone(clock),
     };
     RedisCache::new(options, &namespace(&environment.name)).map(|cache| Some(Arc::new(cache)))
@@ -106,6 +107,7 @@ pub(crate) fn mqtt(environment: &Environment, clock: &Arc<dyn Clock>) -> Result<
     let options = MqttOptions {
         login: credentials.as_ref().map(login).transpose()?,
         ca: authorities(tls)?,
+        identity: identity(tls)?,
         quality,
         retained: is_latest,
         ..MqttOptions::new(url, Arc::clone(clock))
@@ -139,8 +141,17 @@ pub(crate) fn nats(url: Option<&str>, tls: &TlsSpec, credentials: Option<&Secret
 
 /// The text of the file that says who may vouch for a server, if one is named.
 fn authorities(tls: &TlsSpec) -> Result<Option<Vec<u8>>> {
-    let read = |path| std::fs::read(path).map_err(|cause| Error::io("read `ca`", cause).with("path", path));
-    tls.ca.as_ref().map(read).transpose()
+    tls.ca.as_deref().map(|path| file("read `ca`", path)).transpose()
+}
+
+/// The texts of the files with our certificate and its key, if they are named.
+fn identity(tls: &TlsSpec) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let Some((cert, key)) = &tls.identity else { return Ok(None) };
+    Ok(Some((file("read `cert`", cert)?, file("read `key`", key)?)))
+}
+
+fn file(operation: &'static str, path: &str) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|cause| Error::io(operation, cause).with("path", path))
 }
 
 /// Whether the last message of a subject says how something is now: a change of a book or a gap does not.
