@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap too")]
 
 mod common;
+#[path = "../../ssmd-transport/tests/support/promises.rs"]
+mod promises;
 
 use std::sync::Arc;
 
@@ -38,8 +40,16 @@ impl conformance::store::Harness for InMemory {
     }
 }
 
-ssmd_core::store_conformance!(file, async { InAFolder(tempfile::tempdir().unwrap()) });
-ssmd_core::store_conformance!(memory, async { InMemory });
+ssmd_core::store_conformance!(
+    file,
+    async { InAFolder(tempfile::tempdir().unwrap()) },
+    promises::of("store", conformance::store::PROMISES, "folder")
+);
+ssmd_core::store_conformance!(
+    memory,
+    async { InMemory },
+    promises::of("store", conformance::store::PROMISES, "memory")
+);
 
 struct Recorded;
 

@@ -3,6 +3,8 @@
 #![cfg(feature = "s3")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "../../ssmd-transport/tests/support/promises.rs"]
+mod promises;
 mod servers;
 
 use std::collections::BTreeMap;
@@ -104,18 +106,19 @@ impl Harness for AloneAt {
 }
 
 /// Every promise, on a fresh bucket each. A server is shared: a process a promise would take minutes.
-fn kept<H: Harness + 'static>(make: impl Fn() -> H + Send + Copy + 'static) {
+fn kept<H: Harness + 'static>(backend: &'static str, make: impl Fn() -> H + Send + Copy + 'static) {
     for &promise in conformance::store::PROMISES {
         let verdict =
             conformance::run(move || async move { conformance::store::check(promise, &mut make()).await });
         assert!(!matches!(verdict, Verdict::Broken(_)), "{promise}: {verdict}");
+        promises::of("store", conformance::store::PROMISES, backend)(promise, &verdict);
     }
 }
 
 #[test]
 fn a_bucket_that_honours_conditions_keeps_every_promise() {
     let Some(server) = servers::moto() else { return };
-    kept(move || Place::of(server));
+    kept("S3: moto", move || Place::of(server));
 }
 
 #[test]
@@ -170,7 +173,7 @@ fn the_probe_finds_that_moto_creates_once_and_leaves_nothing() {
 #[test]
 fn a_bucket_that_ignores_conditions_keeps_every_promise_to_who_writes_alone() {
     let Some(server) = servers::garage() else { return };
-    kept(move || AloneAt(Place::of(server)));
+    kept("S3: Garage, one writer", move || AloneAt(Place::of(server)));
 }
 
 #[test]

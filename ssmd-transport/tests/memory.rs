@@ -1,5 +1,10 @@
 //! The memory backends keep every promise of their traits.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+#[path = "support/promises.rs"]
+mod promises;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +53,11 @@ impl conformance::journal::Harness for InMemory {
     }
 }
 
-ssmd_core::journal_conformance!(journal, async { InMemory::default() });
+ssmd_core::journal_conformance!(
+    journal,
+    async { InMemory::default() },
+    promises::of("journal", conformance::journal::PROMISES, "memory")
+);
 
 #[async_trait]
 impl conformance::transport::Harness for InMemory {
@@ -71,7 +80,11 @@ impl conformance::transport::Harness for InMemory {
     }
 }
 
-ssmd_core::transport_conformance!(transport, async { InMemory::default() });
+ssmd_core::transport_conformance!(
+    transport,
+    async { InMemory::default() },
+    promises::of("transport", conformance::transport::PROMISES, "memory")
+);
 
 #[async_trait]
 impl conformance::cache::Harness for InMemory {
@@ -87,4 +100,8 @@ impl conformance::cache::Harness for InMemory {
     }
 }
 
-ssmd_core::cache_conformance!(cache, async { InMemory::default() });
+ssmd_core::cache_conformance!(
+    cache,
+    async { InMemory::default() },
+    promises::of("cache", conformance::cache::PROMISES, "memory")
+);

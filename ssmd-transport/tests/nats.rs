@@ -3,6 +3,8 @@
 #![cfg(feature = "nats")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "support/promises.rs"]
+mod promises;
 #[path = "support/nats.rs"]
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod server;
@@ -69,7 +71,11 @@ impl conformance::transport::Harness for Nats {
     }
 }
 
-ssmd_core::transport_conformance!(transport, async { Nats::default() });
+ssmd_core::transport_conformance!(
+    transport,
+    async { Nats::default() },
+    promises::of("transport", conformance::transport::PROMISES, "NATS core")
+);
 
 #[async_trait]
 impl conformance::cache::Harness for Nats {
@@ -90,4 +96,8 @@ impl conformance::cache::Harness for Nats {
     }
 }
 
-ssmd_core::cache_conformance!(cache, async { Nats::default() });
+ssmd_core::cache_conformance!(
+    cache,
+    async { Nats::default() },
+    promises::of("cache", conformance::cache::PROMISES, "NATS KV")
+);

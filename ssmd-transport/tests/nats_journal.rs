@@ -3,6 +3,8 @@
 #![cfg(feature = "nats")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "support/promises.rs"]
+mod promises;
 #[path = "support/nats.rs"]
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod server;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use async_nats::jetstream;
 use async_trait::async_trait;
 use server::Server;
-use ssmd_core::conformance::journal::Harness;
+use ssmd_core::conformance::{self, journal::Harness};
 use ssmd_core::{
     EntryId, EnvironmentName, Error, ErrorKind, FeedName, Journal, Positions, Result, SystemClock,
 };
@@ -101,4 +103,8 @@ impl Harness for JetStream {
     }
 }
 
-ssmd_core::journal_conformance!(journal, async { JetStream::default() });
+ssmd_core::journal_conformance!(
+    journal,
+    async { JetStream::default() },
+    promises::of("journal", conformance::journal::PROMISES, "JetStream")
+);

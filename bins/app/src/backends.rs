@@ -7,13 +7,14 @@ use std::time::Duration;
 use ssmd_core::environment::{
     CacheSpec, Environment, RecordStreamSpec, Secret, SecretText, TlsSpec, TransportSpec,
 };
-use ssmd_core::{Cache, Clock, EnvironmentName, Error, ErrorKind, RecordType, Result, Subject};
+use ssmd_core::{Cache, Clock, EnvironmentName, Error, ErrorKind, Metrics, RecordType, Result, Subject};
 use ssmd_transport::login::Login;
 use ssmd_transport::mqtt::{MqttOptions, MqttTransport, Quality};
 use ssmd_transport::nats;
 use ssmd_transport::publish::Broker;
 use ssmd_transport::redis::{RedisCache, RedisOptions};
 use ssmd_transport::reopened::Reopened;
+use ssmd_transport::wrap::Observed;
 
 /// The variable that says where Redis is, if the document does not.
 const REDIS_URL: &str = "REDIS_URL";
@@ -21,33 +22,35 @@ const REDIS_URL: &str = "REDIS_URL";
 const NATS_URL: &str = "NATS_URL";
 
 /// The cache that keeps the latest values, for a service of this name; `None` if they are kept nowhere. It connects
-/// with its first call. NATS servers know services by name (`deploy/nats/permissions.conf`).
+/// with its first call, and each call is counted. NATS servers know services by name (`deploy/nats/permissions.conf`).
 ///
 /// # Errors
 /// `NotFound` if a secret, a file or an address is missing, `Invalid` if one is of no use.
 pub(crate) fn cache(
     environment: &Environment,
     service: &str,
-    clock: &Arc<dyn Clock>,
+    (clock, metrics): (&Arc<dyn Clock>, &Metrics),
 ) -> Result<Option<Arc<dyn Cache>>> {
-    match &environment.cache {
-        CacheSpec::Memory => Ok(None),
-        CacheSpec::Redis { .. } => Ok(redis(environment, clock)?.map(|cache| cache as Arc<dyn Cache>)),
+    let cache: Option<Arc<dyn Cache>> = match &environment.cache {
+        CacheSpec::Memory => None,
+        CacheSpec::Redis { .. } => redis(environment, clock)?.map(|cache| cache as Arc<dyn Cache>),
         CacheSpec::Nats { url, bucket, tls, credentials } => {
             let mut server = nats(url.as_deref(), tls, credentials.as_ref())?;
             service.clone_into(&mut server.name);
             let bucket = bucket.clone().unwrap_or_else(|| format!("ssmd-{}", environment.name));
             let spec = nats::CacheSpec { bucket, replicas: 1, storage: nats::Storage::File };
             let clock = Arc::clone(clock);
-            Ok(Some(Arc::new(Reopened::<dyn Cache>::new(Arc::new(move || {
+            Some(Arc::new(Reopened::<dyn Cache>::new(Arc::new(move || {
                 let (server, spec, clock) = (server.clone(), spec.clone(), Arc::clone(&clock));
                 Box::pin(async move {
                     let cache = nats::connect(&server, clock).await?.cache(&spec).await?;
                     Ok(Arc::new(cache) as Arc<dyn Cache>)
                 })
-            })))))
+            }))))
         }
-    }
+    };
+    let observed = |cache| Observed::cache(cache, Arc::clone(clock), metrics.clone());
+    Ok(cache.map(|cache| Arc::new(observed(cache)) as Arc<dyn Cache>))
 }
 
 /// The Redis that keeps the latest values, if one does.
@@ -60,33 +63,36 @@ pub(crate) fn redis(environment: &Environment, clock: &Arc<dyn Clock>) -> Result
         url: address(url.as_deref(), REDIS_URL)?,
         login: credentials.as_ref().map(login).transpose()?,
         ca: authorities(tls)?,
+        identity: identity(tls)?,
         clock: Arc::clone(clock),
     };
     RedisCache::new(options, &namespace(&environment.name)).map(|cache| Some(Arc::new(cache)))
 }
 
-/// The broker that records are told to beside this process, for a service of this name; `None` if there is none. It connects in the background,
-/// or with its first call.
+/// The broker that records are told to beside this process, for a service of this name; `None` if there is none. It connects
+/// in the background, or with its first call, and each call is counted.
 ///
 /// # Errors
 /// As for [`cache`].
 pub(crate) fn broker(
     environment: &Environment,
     service: &str,
-    clock: &Arc<dyn Clock>,
+    (clock, metrics): (&Arc<dyn Clock>, &Metrics),
 ) -> Result<Option<Arc<dyn Broker>>> {
-    match &environment.transport {
-        TransportSpec::Memory => Ok(None),
-        TransportSpec::Mqtt { .. } => Ok(mqtt(environment, clock)?.map(|broker| broker as Arc<dyn Broker>)),
+    let broker: Option<Arc<dyn Broker>> = match &environment.transport {
+        TransportSpec::Memory => None,
+        TransportSpec::Mqtt { .. } => mqtt(environment, clock)?.map(|broker| broker as Arc<dyn Broker>),
         TransportSpec::Nats { url, stream, tls, credentials, .. } => {
             let mut server = nats(url.as_deref(), tls, credentials.as_ref())?;
             service.clone_into(&mut server.name);
             let stream = stream.as_ref().map(|stream| records(stream, &environment.name));
             let options =
                 nats::BrokerOptions { server, stream, retained: is_latest, clock: Arc::clone(clock) };
-            Ok(Some(Arc::new(nats::NatsBroker::new(options))))
+            Some(Arc::new(nats::NatsBroker::new(options)))
         }
-    }
+    };
+    let observed = |broker| Observed::broker(broker, Arc::clone(clock), metrics.clone());
+    Ok(broker.map(|broker| Arc::new(observed(broker)) as Arc<dyn Broker>))
 }
 
 /// The MQTT broker that records are told to, if one is.
@@ -101,6 +107,7 @@ pub(crate) fn mqtt(environment: &Environment, clock: &Arc<dyn Clock>) -> Result<
     let options = MqttOptions {
         login: credentials.as_ref().map(login).transpose()?,
         ca: authorities(tls)?,
+        identity: identity(tls)?,
         quality,
         retained: is_latest,
         ..MqttOptions::new(url, Arc::clone(clock))
@@ -134,8 +141,17 @@ pub(crate) fn nats(url: Option<&str>, tls: &TlsSpec, credentials: Option<&Secret
 
 /// The text of the file that says who may vouch for a server, if one is named.
 fn authorities(tls: &TlsSpec) -> Result<Option<Vec<u8>>> {
-    let read = |path| std::fs::read(path).map_err(|cause| Error::io("read `ca`", cause).with("path", path));
-    tls.ca.as_ref().map(read).transpose()
+    tls.ca.as_deref().map(|path| file("read `ca`", path)).transpose()
+}
+
+/// The texts of the files with our certificate and its key, if they are named.
+fn identity(tls: &TlsSpec) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let Some((cert, key)) = &tls.identity else { return Ok(None) };
+    Ok(Some((file("read `cert`", cert)?, file("read `key`", key)?)))
+}
+
+fn file(operation: &'static str, path: &str) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|cause| Error::io(operation, cause).with("path", path))
 }
 
 /// Whether the last message of a subject says how something is now: a change of a book or a gap does not.

@@ -120,7 +120,7 @@ impl Connector {
             shared,
             transport: Arc::new(MemoryTransport::new()),
             other: other(environment),
-            cache: backends::cache(environment, SERVICE, &clock)?,
+            cache: backends::cache(environment, SERVICE, (&clock, &metrics))?,
             publishing: Tasks::new(),
             clock,
             metrics,
@@ -130,7 +130,8 @@ impl Connector {
                 .detail("no feed of the environment is enabled")
                 .with("environment", &environment.name));
         }
-        if let Some(broker) = backends::broker(environment, SERVICE, &connector.clock)? {
+        if let Some(broker) = backends::broker(environment, SERVICE, (&connector.clock, &connector.metrics))?
+        {
             connector.publish(broker).await?;
         }
         for spec in environment.enabled() {

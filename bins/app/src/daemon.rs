@@ -212,7 +212,7 @@ impl Parts {
             parts.archivers = Some(archivers);
         }
         if plan.role == Role::Cache {
-            let mut projections = Projections::new(environment, plan.role.service(), clock)?;
+            let mut projections = Projections::new(environment, plan.role.service(), (clock, metrics))?;
             for feed in environment.enabled() {
                 let source = parts.source(feed)?;
                 projections.project(feed, || source);
@@ -276,7 +276,8 @@ impl Parts {
     /// What a recorder tells a broker of this feed, if the environment has one.
     fn told(&self, spec: &FeedSpec) -> Result<Option<Source>> {
         let environment = &self.environment;
-        let Some(broker) = backends::broker(environment, self.role.service(), &self.clock)? else {
+        let observed = (&self.clock, &self.metrics);
+        let Some(broker) = backends::broker(environment, self.role.service(), observed)? else {
             return Ok(None);
         };
         let format = environment.transport.format();

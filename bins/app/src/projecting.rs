@@ -8,7 +8,7 @@ use std::time::Duration;
 use ssmd_core::environment::{Environment, FeedSpec, RecordFormat};
 use ssmd_core::{
     Cache, Clock, DecodeCounts, Decoders, Delivery, Error, ErrorKind, FeedName, Filter, Journal, Merger,
-    Message, Output, Result, Start, Tasks, codec,
+    Message, Metrics, Output, Result, Start, Tasks, codec,
 };
 use ssmd_transport::project::{self, Projector};
 use ssmd_transport::publish::Broker;
@@ -55,8 +55,12 @@ impl Projections {
     ///
     /// # Errors
     /// `Invalid` if the environment keeps no latest values; as [`backends::cache`].
-    pub(crate) fn new(environment: &Environment, service: &str, clock: &Arc<dyn Clock>) -> Result<Self> {
-        let cache = backends::cache(environment, service, clock)?.ok_or_else(|| {
+    pub(crate) fn new(
+        environment: &Environment,
+        service: &str,
+        (clock, metrics): (&Arc<dyn Clock>, &Metrics),
+    ) -> Result<Self> {
+        let cache = backends::cache(environment, service, (clock, metrics))?.ok_or_else(|| {
             Error::new(ErrorKind::Invalid, "open cache")
                 .detail("the environment keeps the latest values nowhere")
                 .hint(

@@ -81,7 +81,10 @@ crate::__cache_promises!(__conformance_promises[Harness]);
 #[macro_export]
 macro_rules! cache_conformance {
     ($module:ident, $make:expr) => {
-        $crate::__cache_promises! { __conformance_tests [cache, $module, $make] }
+        $crate::cache_conformance!($module, $make, |_: &str, _: &$crate::conformance::Verdict| {});
+    };
+    ($module:ident, $make:expr, $told:expr) => {
+        $crate::__cache_promises! { __conformance_tests [cache, $module, $make, $told] }
     };
 }
 

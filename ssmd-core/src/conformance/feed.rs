@@ -93,6 +93,9 @@ crate::__feed_promises!(__conformance_promises[Harness]);
 #[macro_export]
 macro_rules! feed_conformance {
     ($module:ident, $make:expr) => {
-        $crate::__feed_promises! { __conformance_tests [feed, $module, $make] }
+        $crate::feed_conformance!($module, $make, |_: &str, _: &$crate::conformance::Verdict| {});
+    };
+    ($module:ident, $make:expr, $told:expr) => {
+        $crate::__feed_promises! { __conformance_tests [feed, $module, $make, $told] }
     };
 }

@@ -150,6 +150,9 @@ crate::__journal_promises!(__conformance_promises[Harness]);
 #[macro_export]
 macro_rules! journal_conformance {
     ($module:ident, $make:expr) => {
-        $crate::__journal_promises! { __conformance_tests [journal, $module, $make] }
+        $crate::journal_conformance!($module, $make, |_: &str, _: &$crate::conformance::Verdict| {});
+    };
+    ($module:ident, $make:expr, $told:expr) => {
+        $crate::__journal_promises! { __conformance_tests [journal, $module, $make, $told] }
     };
 }

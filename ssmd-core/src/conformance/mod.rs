@@ -61,6 +61,9 @@
 //! current-thread tokio runtime of its own, and [`DEADLINE`]: a backend that hangs fails, even when it blocks its
 //! thread, and never hangs the run.
 //!
+//! A third argument is told what came of each promise, as a table of them wants it:
+//! `cache_conformance!(my_cache, async { harness }, |promise: &str, verdict: &Verdict| …)`.
+//!
 //! # As a function
 //!
 //! `journal::suite(make).await` runs every case and gives an [`Outcome`] for each; `journal::check(promise, &mut
@@ -111,11 +114,11 @@ macro_rules! __conformance_promises {
     };
 }
 
-/// Makes one module with one test for each promise.
+/// Makes one module with one test for each promise. What came of it is told to `told`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_tests {
-    ([$suite:ident, $module:ident, $make:expr] $($name:ident)*) => {
+    ([$suite:ident, $module:ident, $make:expr, $told:expr] $($name:ident)*) => {
         mod $module {
             #[allow(unused_imports, reason = "the harness may need nothing of the module around it")]
             use super::*;
@@ -123,10 +126,11 @@ macro_rules! __conformance_tests {
             $(
                 #[test]
                 fn $name() {
-                    $crate::conformance::assert_kept(stringify!($name), || async {
+                    let verdict = $crate::conformance::assert_kept(stringify!($name), || async {
                         let mut harness = ($make).await;
                         $crate::conformance::$suite::check(stringify!($name), &mut harness).await
                     });
+                    ($told)(stringify!($name), &verdict);
                 }
             )*
         }

@@ -79,16 +79,21 @@ pub fn run_within<F: Future<Output = Verdict>>(
     }
 }
 
-/// Runs one case as a test: panics if the promise is broken, and says so if the case was skipped.
+/// Runs one case as a test: panics if the promise is broken, and says so if the case was skipped. Gives what came of it.
 ///
 /// # Panics
 /// If the promise was not kept.
-pub fn assert_kept<F: Future<Output = Verdict>>(promise: &str, case: impl FnOnce() -> F + Send + 'static) {
-    match run(case) {
+pub fn assert_kept<F: Future<Output = Verdict>>(
+    promise: &str,
+    case: impl FnOnce() -> F + Send + 'static,
+) -> Verdict {
+    let verdict = run(case);
+    match &verdict {
         Verdict::Kept => {}
-        skipped @ Verdict::Skipped(_) => println!("{promise}: {skipped}"),
-        broken @ Verdict::Broken(_) => panic!("{promise}: {broken}"),
+        Verdict::Skipped(_) => println!("{promise}: {verdict}"),
+        Verdict::Broken(_) => panic!("{promise}: {verdict}"),
     }
+    verdict
 }
 
 /// The verdict of a case that shares the caller's runtime, within [`DEADLINE`].

@@ -87,7 +87,10 @@ crate::__store_promises!(__conformance_promises[Harness]);
 #[macro_export]
 macro_rules! store_conformance {
     ($module:ident, $make:expr) => {
-        $crate::__store_promises! { __conformance_tests [store, $module, $make] }
+        $crate::store_conformance!($module, $make, |_: &str, _: &$crate::conformance::Verdict| {});
+    };
+    ($module:ident, $make:expr, $told:expr) => {
+        $crate::__store_promises! { __conformance_tests [store, $module, $make, $told] }
     };
 }
 

@@ -88,7 +88,10 @@ crate::__transport_promises!(__conformance_promises[Harness]);
 #[macro_export]
 macro_rules! transport_conformance {
     ($module:ident, $make:expr) => {
-        $crate::__transport_promises! { __conformance_tests [transport, $module, $make] }
+        $crate::transport_conformance!($module, $make, |_: &str, _: &$crate::conformance::Verdict| {});
+    };
+    ($module:ident, $make:expr, $told:expr) => {
+        $crate::__transport_promises! { __conformance_tests [transport, $module, $make, $told] }
     };
 }
 

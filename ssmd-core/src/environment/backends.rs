@@ -127,7 +127,8 @@ fn tls_of(section: &Section<'_, '_>, url: &str, scheme: &str, log: &mut Log<'_>)
         let message = format!("{} stands beside an address without TLS", section.shown("ca"));
         log.add(Draft::new(Code::Conflict, key.span, message).expected(format!("`url: {scheme}://…`")));
     }
-    TlsSpec { ca: section.text("ca", log), identity: None }
+    section.require("cert", "ca", log);
+    tls(section, log)
 }
 
 /// Reads `spec.journal`, or `spec.jetstream`, which is another spelling of `{ nats: … }`.

@@ -75,6 +75,10 @@ const CERT: Field = field("", "cert", Type::Text(PATH_BYTES_MAX)).or("none").say
     "/etc/ssmd/client.pem",
     "The certificate that is shown to the server: a file in PEM, read anew for each connection. Only together with `key`.",
 );
+const CERT_OF_START: Field = field("", "cert", Type::Text(PATH_BYTES_MAX)).or("none").says(
+    "/etc/ssmd/client.pem",
+    "The certificate that is shown to the server: a file in PEM, read at the start. Only together with `key` and `ca`.",
+);
 const KEY: Field = field("", "key", Type::Text(PATH_BYTES_MAX))
     .or("none")
     .says("/etc/ssmd/client.key", "The file of the certificate's key, in PEM. Only together with `cert`.");
@@ -300,6 +304,8 @@ pub const FIELDS: &[Field] = &[
     field(TRANSPORT_MQTT, "qos", Type::Whole(0, 2)).or("`0`").says("1", "MQTT's quality of service."),
     of(TRANSPORT_MQTT, RECORD_FORMAT),
     of(TRANSPORT_MQTT, CA),
+    of(TRANSPORT_MQTT, CERT_OF_START),
+    of(TRANSPORT_MQTT, KEY),
     of(TRANSPORT_MQTT, LOGIN),
     field(JOURNAL, "nats", Type::Section(JOURNAL_NATS)).says("{ url: nats://… }", "NATS JetStream."),
     of(JOURNAL_NATS, NATS_URL),
@@ -327,6 +333,8 @@ pub const FIELDS: &[Field] = &[
         "The server.",
     ),
     of(CACHE_REDIS, CA),
+    of(CACHE_REDIS, CERT_OF_START),
+    of(CACHE_REDIS, KEY),
     of(CACHE_REDIS, LOGIN),
     of(CACHE_NATS, NATS_URL),
     field(CACHE_NATS, "bucket", Type::Id).or("`ssmd-` and the environment's name").says("ssmd-dev", "The bucket of NATS KV."),

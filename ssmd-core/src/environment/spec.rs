@@ -67,7 +67,7 @@ pub enum TransportSpec {
         qos: u8,
         /// How records are written.
         format: RecordFormat,
-        /// TLS beyond what the address says; no `cert`.
+        /// TLS beyond what the address says; a certificate only with `ca`.
         tls: TlsSpec,
         /// What the broker wants to be shown.
         credentials: Option<Secret>,
@@ -143,7 +143,7 @@ pub enum CacheSpec {
     Redis {
         /// The server; `None`: `$REDIS_URL`.
         url: Option<String>,
-        /// TLS beyond what the address says; no `cert`.
+        /// TLS beyond what the address says; a certificate only with `ca`.
         tls: TlsSpec,
         /// What the server wants to be shown.
         credentials: Option<Secret>,

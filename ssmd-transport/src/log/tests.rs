@@ -193,7 +193,14 @@ impl ssmd_core::conformance::journal::Harness for OnTemporary {
     }
 }
 
-ssmd_core::journal_conformance!(in_many_segments, async { OnTemporary::new(1).await });
+#[path = "../../tests/support/promises.rs"]
+mod promises;
+
+ssmd_core::journal_conformance!(
+    in_many_segments,
+    async { OnTemporary::new(1).await },
+    promises::of("journal", ssmd_core::conformance::journal::PROMISES, "local log")
+);
 ssmd_core::journal_conformance!(in_one_segment, async { OnTemporary::new(LOG_BYTES).await });
 
 fn entry(origin: Origin, n: u64) -> Entry {

@@ -66,7 +66,11 @@ impl Link {
         }
         if self.options.url.starts_with("mqtts:") {
             let tls = match &self.options.ca {
-                Some(ca) => TlsConfiguration::Simple { ca: ca.clone(), alpn: None, client_auth: None },
+                Some(ca) => TlsConfiguration::Simple {
+                    ca: ca.clone(),
+                    alpn: None,
+                    client_auth: self.options.identity.clone(),
+                },
                 None => TlsConfiguration::default(),
             };
             client.set_transport(Transport::Tls(tls));

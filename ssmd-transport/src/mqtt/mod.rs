@@ -73,6 +73,8 @@ pub struct MqttOptions {
     pub login: Option<Login>,
     /// Whom to trust instead of the system's certificates, in PEM form.
     pub ca: Option<Vec<u8>>,
+    /// What is shown to the broker: a certificate and its key, both in PEM form. Only together with `ca`.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
     /// How surely messages are handed over.
     pub quality: Quality,
     /// Which messages the broker keeps, the last of each topic, for those who come later.
@@ -90,6 +92,7 @@ impl MqttOptions {
             url: url.to_owned(),
             login: None,
             ca: None,
+            identity: None,
             quality: Quality::default(),
             retained: |_| false,
             queue_messages_max: crate::memory::QUEUE_MESSAGES_MAX,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, RedisError, TlsCertificates};
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, FromRedisValue, IntoConnectionInfo, RedisError,
+    TlsCertificates,
+};
 use ssmd_core::{Clock, Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
@@ -26,6 +29,8 @@ pub struct RedisOptions {
     pub login: Option<Login>,
     /// Whom to trust instead of the system's certificates, in PEM form.
     pub ca: Option<Vec<u8>>,
+    /// What is shown to the server: a certificate and its key, both in PEM form.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
     /// The time that latencies are measured by.
     pub clock: Arc<dyn Clock>,
 }
@@ -82,7 +87,9 @@ impl Link {
         let info = info.set_redis_settings(settings);
         let client = match options.url.starts_with("rediss:") {
             true => {
-                let trust = TlsCertificates { client_tls: None, root_cert: options.ca };
+                let shown = |(client_cert, client_key)| ClientTlsConfig { client_cert, client_key };
+                let trust =
+                    TlsCertificates { client_tls: options.identity.map(shown), root_cert: options.ca };
                 Client::build_with_tls(info, trust)
             }
             false => Client::open(info),

@@ -11,8 +11,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use ssmd_core::{
     Bounds, Cache, Clock, Delivery, Entries, Entry, Error, ErrorKind, Expect, Filter, Journal, Message,
-    Pending, Result, Start, Subscription, Transport, Versioned,
+    Pending, Result, Start, Subject, Subscription, Transport, Versioned,
 };
+
+use crate::publish::Broker;
 
 /// A backend of which some calls fail, in ways that such backends fail: refused, done without an answer, late. The same
 /// seed and the same calls in the same order give the same faults.
@@ -142,7 +144,7 @@ impl Entries for Broken<Box<dyn Entries>> {
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
-impl Transport for Chaos<dyn Transport> {
+impl<T: Transport + ?Sized> Transport for Chaos<T> {
     async fn publish(&self, batch: Vec<Message>) -> Result<()> {
         match self.dice.fault() {
             Some(Fault::Refused) => return Err(refused("publish")),
@@ -165,6 +167,17 @@ impl Transport for Chaos<dyn Transport> {
     async fn flush(&self) -> Result<()> {
         self.dice.let_through("flush").await?;
         self.inner.flush().await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Broker for Chaos<dyn Broker> {
+    fn connection(&self) -> u64 {
+        self.inner.connection()
+    }
+
+    fn retains(&self, subject: &Subject) -> bool {
+        self.inner.retains(subject)
     }
 }
 

@@ -9,8 +9,10 @@ use bytes::Bytes;
 use ssmd_core::metrics::BackendCalls;
 use ssmd_core::{
     Bounds, Cache, Clock, Delivery, Entries, Entry, Error, Expect, Filter, Journal, Message, Metrics,
-    Pending, Result, Start, Subscription, Transport, Versioned,
+    Pending, Result, Start, Subject, Subscription, Transport, Versioned,
 };
+
+use crate::publish::Broker;
 
 /// A backend of which each call is counted and timed, as [`BackendCalls`] does it. It
 /// promises what the one inside promises.
@@ -32,6 +34,13 @@ impl Observed<dyn Journal> {
 impl Observed<dyn Transport> {
     /// Counts what a transport does, as `transport`.
     pub fn transport(inner: Arc<dyn Transport>, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        Self { inner, calls: BackendCalls::new("transport", clock, metrics) }
+    }
+}
+
+impl Observed<dyn Broker> {
+    /// Counts what a broker does, as `transport`.
+    pub fn broker(inner: Arc<dyn Broker>, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
         Self { inner, calls: BackendCalls::new("transport", clock, metrics) }
     }
 }
@@ -78,7 +87,7 @@ impl Entries for Given<Box<dyn Entries>> {
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
-impl Transport for Observed<dyn Transport> {
+impl<T: Transport + ?Sized> Transport for Observed<T> {
     async fn publish(&self, batch: Vec<Message>) -> Result<()> {
         self.calls.timed("publish", self.inner.publish(batch)).await
     }
@@ -90,6 +99,17 @@ impl Transport for Observed<dyn Transport> {
 
     async fn flush(&self) -> Result<()> {
         self.calls.timed("flush", self.inner.flush()).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Broker for Observed<dyn Broker> {
+    fn connection(&self) -> u64 {
+        self.inner.connection()
+    }
+
+    fn retains(&self, subject: &Subject) -> bool {
+        self.inner.retains(subject)
     }
 }
 

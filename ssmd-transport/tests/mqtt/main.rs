@@ -6,6 +6,8 @@
 
 #[path = "../support/certificate.rs"]
 mod certificate;
+#[path = "../support/promises.rs"]
+mod promises;
 mod rig;
 #[path = "../support/server.rs"]
 mod server;
@@ -13,7 +15,7 @@ mod server;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ssmd_core::conformance;
+use ssmd_core::conformance::{self, Verdict};
 use ssmd_core::{Delivery, ErrorKind, Message, Result, Subscription, Transport};
 use ssmd_transport::login::Login;
 use ssmd_transport::mqtt::{MqttOptions, MqttTransport, Quality, SUBSCRIPTIONS_MAX};
@@ -71,9 +73,18 @@ impl conformance::transport::Harness for InMqtt {
     }
 }
 
-ssmd_core::transport_conformance!(qos_0, async { InMqtt::new(Quality::AtMostOnce) });
-ssmd_core::transport_conformance!(qos_1, async { InMqtt::new(Quality::AtLeastOnce) });
-ssmd_core::transport_conformance!(qos_2, async { InMqtt::new(Quality::ExactlyOnce) });
+fn told(backend: &'static str) -> impl Fn(&str, &Verdict) {
+    let told = promises::of("transport", conformance::transport::PROMISES, backend);
+    move |promise, verdict| {
+        if !server::is_missing() {
+            told(promise, verdict);
+        }
+    }
+}
+
+ssmd_core::transport_conformance!(qos_0, async { InMqtt::new(Quality::AtMostOnce) }, told("MQTT, QoS 0"));
+ssmd_core::transport_conformance!(qos_1, async { InMqtt::new(Quality::AtLeastOnce) }, told("MQTT, QoS 1"));
+ssmd_core::transport_conformance!(qos_2, async { InMqtt::new(Quality::ExactlyOnce) }, told("MQTT, QoS 2"));
 
 #[tokio::test]
 async fn the_broker_keeps_the_last_of_each_topic_that_is_to_be_retained() {

@@ -81,7 +81,7 @@ pub(crate) fn connect(
 ) -> RedisCache {
     let scheme = if ca.is_some() { "rediss" } else { "redis" };
     let url = format!("{scheme}://localhost:{}", server.port());
-    RedisCache::new(RedisOptions { url, login, ca, clock: clock() }, namespace).unwrap()
+    RedisCache::new(RedisOptions { url, login, ca, identity: None, clock: clock() }, namespace).unwrap()
 }
 
 pub(crate) async fn put(cache: &RedisCache, key: &str, value: &str, expect: Expect) -> Result<u64> {

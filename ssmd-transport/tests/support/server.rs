@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -9,6 +10,15 @@ use std::time::Duration;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How often another port is tried, if somebody took the one that was free.
 const TRIES: usize = 20;
+
+/// Whether a program was looked for and is not here.
+static MISSING: AtomicBool = AtomicBool::new(false);
+
+/// Whether a program was looked for and is not here: what then ran instead says nothing about it.
+#[allow(dead_code, reason = "each test uses its part of it")]
+pub(crate) fn is_missing() -> bool {
+    MISSING.load(Ordering::SeqCst)
+}
 
 /// A server that runs.
 pub(crate) struct Server {
@@ -55,6 +65,7 @@ impl Server {
                     std::env::var_os("CI").is_none(),
                     "{program} is not here: scripts/install-test-tools"
                 );
+                MISSING.store(true, Ordering::SeqCst);
                 println!("NOT RUN: {program} is not here: scripts/install-test-tools");
                 return Started::Missing;
             }

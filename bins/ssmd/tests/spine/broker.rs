@@ -11,7 +11,7 @@ use crate::rig::{PATIENCE, Running, environment, free_port, run, ssmd, text_of, 
 use crate::server::Server;
 
 /// A mosquitto that keeps nothing on disk; `None` where there is none.
-fn mosquitto(folder: &TempDir) -> Option<Server> {
+pub(crate) fn mosquitto(folder: &TempDir) -> Option<Server> {
     let path = folder.path().join("mosquitto.conf");
     Server::start("mosquitto", "running", |port| {
         let lines = format!("listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n");

@@ -27,6 +27,7 @@ mod s3;
 mod server;
 mod shares;
 mod simplicity;
+mod tls;
 mod twins;
 
 use std::collections::BTreeMap;

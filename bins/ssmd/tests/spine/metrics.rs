@@ -15,7 +15,7 @@ use tempfile::tempdir;
 use crate::rig::{Running, environment, free_port, ssmd, text_of, until};
 
 /// Every sample of a page, by its name and labels.
-type Samples = BTreeMap<String, f64>;
+pub(crate) type Samples = BTreeMap<String, f64>;
 
 /// The page of a daemon, once it serves one.
 fn scrape(port: u16) -> Option<Samples> {
@@ -38,6 +38,23 @@ fn total(samples: &Samples, name: &str) -> Option<f64> {
     let found: Vec<_> =
         samples.iter().filter(|(sample, _)| of_name(sample)).map(|(_, value)| *value).collect();
     (!found.is_empty()).then(|| found.iter().sum())
+}
+
+/// How many calls of a kind of backend went well; those that took time were timed.
+pub(crate) fn ok(page: &Samples, backend: &str, operation: &str) -> f64 {
+    let labels = format!("backend=\"{backend}\",operation=\"{operation}\"");
+    let sample = |name: String| page.get(&name).copied().unwrap_or(0.0);
+    let counted = sample(format!("{}{{{labels},result=\"ok\"}}", metrics::BACKEND_CALLS.name));
+    let timed = sample(format!("{}_count{{{labels}}}", metrics::BACKEND_SECONDS.name));
+    counted.min(timed)
+}
+
+/// Scrapes until more calls than so many of each of these went well.
+pub(crate) fn until_ok(port: u16, calls: &[(&str, &str, f64)]) -> Samples {
+    until(&format!("more calls than {calls:?}"), || {
+        let page = scrape(port)?;
+        calls.iter().all(|(backend, operation, than)| ok(&page, backend, operation) > *than).then_some(page)
+    })
 }
 
 /// Scrapes until all of these have moved.
@@ -135,4 +152,51 @@ fn every_metric_that_should_move_does() {
         assert!(ended.success(), "{said}");
     }
     drop(running);
+}
+
+/// A recorder whose document says this, and the backends that are lost later: what it calls is counted, and so is what fails.
+fn backends_are_counted<T>(more: &str, calls: &[(&str, &str)], servers: T) {
+    let (folder, port) = (tempdir().unwrap(), free_port());
+    let config = environment(folder.path(), free_port(), "BTC/USD", 10);
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text + more).unwrap();
+    let (data, listen) = (text_of(folder.path()), format!("127.0.0.1:{port}"));
+    let mut command = ssmd(&["up", "--sim", "-c", &config, "--data", &data, "--listen", &listen]);
+    let _up = Running::start(command.env("SSMD_LOG", "error"));
+    let calls: Vec<_> = calls.iter().map(|(backend, operation)| (*backend, *operation, 0.0)).collect();
+    until_ok(port, &calls);
+    drop(servers);
+    until("calls that failed", || {
+        let page = scrape(port)?;
+        let failed = |backend: &str| {
+            let call = format!("{}{{backend=\"{backend}\",", metrics::BACKEND_CALLS.name);
+            page.iter().any(|(name, count)| {
+                name.starts_with(&call) && !name.ends_with("result=\"ok\"}") && *count > 0.0
+            })
+        };
+        (failed("transport") && failed("cache")).then_some(())
+    });
+}
+
+#[test]
+fn calls_of_mqtt_and_redis_are_counted_as_those_of_every_backend() {
+    let folder = tempdir().unwrap();
+    let (Some(mqtt), Some(redis)) = (crate::broker::mosquitto(&folder), crate::cache::redis()) else {
+        return;
+    };
+    let more = format!(
+        "  transport: {{ mqtt: {{ url: \"mqtt://127.0.0.1:{}\" }} }}\n  \
+         cache: {{ redis: {{ url: \"redis://127.0.0.1:{}\" }} }}\n",
+        mqtt.port, redis.port
+    );
+    backends_are_counted(&more, &[("transport", "publish"), ("cache", "put")], (mqtt, redis));
+}
+
+#[test]
+fn calls_of_nats_are_counted_as_those_of_every_backend() {
+    let Some(server) = crate::nats_server::Server::start("") else { return };
+    let nats = format!("{{ nats: {{ url: \"{}\" }} }}", server.url());
+    let more = format!("  journal: {nats}\n  transport: {nats}\n  cache: {nats}\n");
+    let calls = [("journal", "append"), ("transport", "publish"), ("cache", "put")];
+    backends_are_counted(&more, &calls, server);
 }

@@ -51,7 +51,8 @@ pub(super) async fn redis(ground: &Ground) -> Result<Vec<Figure>> {
         return Ok(Vec::new());
     };
     let url = format!("redis://127.0.0.1:{port}");
-    let options = RedisOptions { url: url.clone(), login: None, ca: None, clock: ground.clock() };
+    let options =
+        RedisOptions { url: url.clone(), login: None, ca: None, identity: None, clock: ground.clock() };
     let cache = RedisCache::new(options, "ssmd:bench")?;
     let value = Bytes::from(vec![b'x'; PAYLOAD_BYTES]);
     let names: Vec<_> = (0..KEYS).map(|at| format!("kraken.ticker.S{at:05}")).collect();
