@@ -2,7 +2,7 @@
 //!
 //! No sockets here and no clock: time is handed in, frames are handed out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -40,6 +40,8 @@ pub(super) struct Setup {
     pub(super) symbols: Vec<Symbol>,
     /// Frames come from a recording: commands are answered for any symbol, and there is no market.
     pub(super) plays: bool,
+    /// When markets close, where the venue has such an end.
+    pub(super) closing: BTreeMap<Symbol, Timestamp>,
     /// Who signs with the other half of this key, in PEM, is let in; for venues where clients sign.
     pub(super) public_key: Option<Vec<u8>>,
 }
