@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
+use ssmd_core::environment::nearest;
 use ssmd_core::{Error, ErrorKind, Result, Symbol, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -152,8 +153,10 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 fn entry(name: &str) -> Result<&'static Entry> {
     VENUES.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let known: Vec<_> = names().collect();
+        let meant = nearest(name, known.iter().copied());
+        let meant = meant.map_or_else(String::new, |meant| format!("did you mean `{meant}`? "));
         Error::new(ErrorKind::Unsupported, "simulate venue")
             .with("venue", name)
-            .hint(format!("venues that can be simulated: {}", known.join(", ")))
+            .hint(format!("{meant}venues that can be simulated: {}", known.join(", ")))
     })
 }
