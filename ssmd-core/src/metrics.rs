@@ -79,7 +79,7 @@ table! {
     DURABLE = Histogram "ssmd_connector_durable_seconds" ["feed"]
         "seconds from the receipt of a frame to its being durable";
     ERRORS = Counter "ssmd_connector_errors_total" ["feed", "error_type"]
-        "what went wrong: connect, closed, silence, protocol, rejected, malformed, unknown, capacity, clock, universe (a listing too short to be believed)";
+        "what went wrong: connect, closed, silence, protocol, rejected, malformed, unknown, capacity, clock, universe (a listing too short to be believed), failed (the feed is not recorded or not decoded any more)";
     GAPS = Counter "ssmd_connector_gaps_total" ["feed", "cause"]
         "known holes in what was captured";
     OVERFLOW = Counter "ssmd_connector_frames_overflowed_total" ["feed"]

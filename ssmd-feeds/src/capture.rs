@@ -222,7 +222,7 @@ impl Capture {
                 }
                 asked = declared.universe(&[]) => asked,
             };
-            let error = match asked {
+            let error = match self.status.asked(asked) {
                 Ok(wanted) => return Ok(Some(wanted)),
                 Err(error) => error,
             };

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -520,6 +520,10 @@ pub struct Subscriptions {
     missing: Arc<Mutex<BTreeMap<SessionId, Missing>>>,
     /// Nanoseconds since 1970; 0 is never.
     changes_at: Arc<AtomicI64>,
+    /// Whose listing this is, and why each listing could not be had when it was asked for last.
+    asker: u64,
+    askers: Arc<AtomicU64>,
+    unlisted: Arc<Mutex<BTreeMap<u64, String>>>,
 }
 
 impl Subscriptions {
@@ -535,7 +539,22 @@ impl Subscriptions {
 
     /// The same sessions, of a feed that says by itself when it wants something else.
     pub(crate) fn beside(&self) -> Self {
-        Self { missing: Arc::clone(&self.missing), changes_at: Arc::default() }
+        let asker = self.askers.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { asker, changes_at: Arc::default(), ..self.clone() }
+    }
+
+    /// Says whether the venue told what it lists when it was asked last, where what was known before holds meanwhile.
+    pub(crate) fn set_listed(&self, listed: std::result::Result<(), &Error>) {
+        let mut unlisted = self.unlisted.lock().unwrap_or_else(PoisonError::into_inner);
+        match listed {
+            Ok(()) => drop(unlisted.remove(&self.asker)),
+            Err(error) => drop(unlisted.insert(self.asker, error.to_string())),
+        }
+    }
+
+    /// Why the venue did not tell what it lists when it was asked last, if it did not.
+    pub(crate) fn unlisted(&self) -> Option<String> {
+        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner).values().next().cloned()
     }
 
     /// What one session misses; `None` if it is not open, or never says so.

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::feed::{BATCH, context, spec, until};
-use common::recorded::{frame, gaps};
+use common::recorded::{frame, gaps, records};
 use common::toy::settle;
 use common::{Peer, Server, manual, soon};
 use serde_json::{Value, json};
 use ssmd_core::environment::{FeedSpec, Secret};
 use ssmd_core::{
-    Clock, Decode, Error, ErrorKind, Feed, Frame, FrameKind, Frames, GapCause, Output, RecordType, SessionId,
-    Symbol, SystemClock, Tasks, Wanted,
+    Body, Clock, Decode, Error, ErrorKind, Feed, Frame, FrameKind, Frames, GapCause, Output, Record,
+    RecordType, SessionId, Symbol, SystemClock, Tasks, Wanted,
 };
 use ssmd_feeds::OpenContext;
 use ssmd_feeds::kalshi::KalshiDecode;
@@ -181,6 +181,50 @@ async fn the_simulated_market_is_followed_without_a_gap_through_a_resync() {
     for kind in [RecordType::Ticker, RecordType::Trade] {
         assert!(!symbols_of(&out, kind).is_empty(), "{kind:?}");
     }
+}
+
+/// The empty book comes unasked for, twice, while a neighbour goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_market_that_closes_has_an_empty_book_and_nothing_is_asked_for_again() {
+    let symbols = sim::symbols("kalshi", 2).unwrap();
+    let (closes, stays) = (symbols[0].clone(), symbols[1].clone());
+    let (sim, address) = simulator(symbols.clone(), 500.0, None).await;
+    let at = SystemClock::new().now().saturating_add(Duration::from_secs(2));
+    let sim = sim.with_closing(closes.clone(), at).unwrap();
+    let mut tasks = Tasks::new();
+    let stop = tasks.token();
+    tasks.spawn("simulator", async move { sim.run(stop).await.map(drop) });
+    let (context, url) = (context(), Some(format!("ws://{address}")));
+    let names = [closes.as_str(), stays.as_str()];
+    let feed = ssmd_feeds::open(&spec("kalshi", url, &DATA, &names), &context).unwrap();
+    let wanted = feed.universe().await.unwrap();
+    let (mut frames, _wanted) = open(feed.as_ref(), wanted, &context.clock).await.unwrap();
+    let (mut decoder, mut out) = (feed.decoder(), Vec::new());
+    let books = |out: &[Output]| {
+        let is_its = |record: &&Record| record.header.symbol.as_ref() == Some(&closes);
+        let is_book = |record: &Record| match &record.body {
+            Body::BookSnapshot(book) | Body::BookDelta(book) => Some(book.bids.len() + book.asks.len()),
+            _ => None,
+        };
+        records(out).filter(is_its).filter_map(is_book).collect::<Vec<_>>()
+    };
+    until(frames.as_mut(), decoder.as_mut(), &mut out, |_, out| books(out).ends_with(&[0, 0])).await;
+    let (told, verified) = (books(&out), decoder.counts().books_verified);
+    assert!(told[0] > 100 && told.len() > 3, "it was open before: {told:?}");
+    until(frames.as_mut(), decoder.as_mut(), &mut out, |decoder, _| {
+        decoder.counts().books_verified > verified + 100
+    })
+    .await;
+    assert_eq!(books(&out), told, "nothing follows");
+    let counts = decoder.counts();
+    assert_eq!((counts.books_failed, counts.malformed, counts.unknown), (0, 0, 0));
+    assert!(gaps(&out).is_empty(), "{:?}", gaps(&out));
+    assert!(!out.iter().any(|output| matches!(output, Output::Resync(_))), "nothing is broken");
+    // Who asks for it again gets the same, as a part of the same count.
+    frames.resync(&closes).await.unwrap();
+    let again = told.len() + 1;
+    until(frames.as_mut(), decoder.as_mut(), &mut out, |_, out| books(out).len() == again).await;
+    assert_eq!((books(&out).last(), gaps(&out).len()), (Some(&0), 0));
 }
 
 /// Channels are left one after another, and what one of them no longer has another one still tells.

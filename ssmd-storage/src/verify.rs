@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
+use ssmd_core::environment::nearest;
 use ssmd_core::{Decode, Error, ErrorKind, FeedName, ObjectPath, Origin, Result, Store};
 
 use crate::chain::{self, Chain};
@@ -112,7 +113,11 @@ pub fn unknown_feed<'a>(feed: &FeedName, known: impl Iterator<Item = &'a FeedNam
     let known: Vec<_> = known.map(FeedName::as_str).collect();
     let hint = match known.as_slice() {
         [] => "the archive is empty".to_owned(),
-        known => format!("the archive holds: {}", known.join(", ")),
+        known => {
+            let meant = nearest(feed.as_str(), known.iter().copied());
+            let meant = meant.map_or_else(String::new, |meant| format!("did you mean `{meant}`? "));
+            format!("{meant}the archive holds: {}", known.join(", "))
+        }
     };
     Error::new(ErrorKind::NotFound, "find feed").with("feed", feed).hint(hint)
 }

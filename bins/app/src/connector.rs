@@ -1,12 +1,11 @@
 //! Feeds to logs: for each feed of an environment its log, its capture, and the live decoder behind it.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ssmd_core::environment::{Environment, FeedSpec, RecordFormat};
-use ssmd_core::metrics::{self, Gauge};
+use ssmd_core::metrics::{self, Counter, Gauge};
 use ssmd_core::{
     Books, Cache, Clock, DecodeCounts, EnvironmentName, Error, ErrorKind, Evidence, Feed, FeedName, Filter,
     GapCause, Journal, Metrics, Result, SessionId, Start, Symbol, Tasks, Transport,
@@ -27,6 +26,10 @@ use crate::folder::Folder;
 use crate::shared::Shared;
 use crate::status::{FeedBook, FeedStatus, ShardStatus};
 use crate::telling;
+
+mod sampler;
+
+use sampler::{Sampled, Sampler};
 
 /// What a recorder is called at servers.
 const SERVICE: &str = "connector";
@@ -70,6 +73,10 @@ struct Recording {
     relays: Tasks,
     /// What comes behind the decoders, and ends after them.
     tellers: Tasks,
+    /// Whether its capture has ended, and its decoders.
+    ended: (bool, bool),
+    /// The first failure of either, which is given when all ends.
+    failed: Option<Error>,
 }
 
 /// One feed, being recorded.
@@ -90,15 +97,9 @@ pub(crate) struct Recorded {
     relay: Option<(Gauge, Gauge)>,
     missing: Gauge,
     sampled: Arc<Sampled>,
-}
-
-/// What the sampler saw last.
-#[derive(Default)]
-struct Sampled {
-    /// Frames received in the last second.
-    rate: AtomicU64,
-    /// Gaps before today, UTC.
-    gaps_before: AtomicU64,
+    /// Why it is not recorded, or not decoded, any more.
+    failed: Mutex<Option<String>>,
+    failures: Counter,
 }
 
 impl Connector {
@@ -198,6 +199,8 @@ impl Connector {
             }),
             missing: self.metrics.gauge(&metrics::SUBSCRIPTIONS_MISSING, &[spec.name.as_str()]),
             sampled: Arc::default(),
+            failed: Mutex::default(),
+            failures: self.metrics.counter(&metrics::ERRORS, &[spec.name.as_str(), "failed"]),
         });
         let (mut captures, mut decoders) = (Tasks::new(), Tasks::new());
         let stop = captures.token();
@@ -206,7 +209,18 @@ impl Connector {
         decoders.spawn("decode", live.run(stop));
         self.sample(&recorded, &mut decoders);
         let relays = self.relay(&recorded);
-        self.recordings.push(Recording { recorded, context, declare, captures, decoders, relays, tellers });
+        let (ended, failed) = ((false, false), None);
+        self.recordings.push(Recording {
+            recorded,
+            context,
+            declare,
+            captures,
+            decoders,
+            relays,
+            tellers,
+            ended,
+            failed,
+        });
         self.show();
         Ok(())
     }
@@ -353,6 +367,7 @@ impl Connector {
         let sampler = Sampler {
             capture: Arc::clone(&recorded.capture),
             sampled: Arc::clone(&recorded.sampled),
+            counts: recorded.counts.clone(),
             gaps: Arc::clone(&recorded.gaps),
             log: recorded.log.clone(),
             directory: self.folder.log(&recorded.name),
@@ -391,19 +406,16 @@ impl Connector {
         Arc::clone(&self.transport) as Arc<dyn Transport>
     }
 
-    /// Waits until a task failed, or every feed has ended by itself.
-    ///
-    /// # Errors
-    /// The first failure.
+    /// Waits until no feed is recorded any more. One that fails is told at once, and touches no other; its failure is
+    /// given again by [`Connector::stop`].
     ///
     /// # Cancel safety
     /// Safe.
-    pub(crate) async fn wait(&mut self) -> Result<()> {
+    pub(crate) async fn wait(&mut self) {
         if self.recordings.is_empty() {
             return std::future::pending().await;
         }
-        let feeds = self.recordings.iter_mut().map(Recording::wait);
-        futures_util::future::try_join_all(feeds).await.map(drop)
+        futures_util::future::join_all(self.recordings.iter_mut().map(Recording::wait)).await;
     }
 
     /// Closes every session, waits until everything heard is durable and decoded. The logs stay open.
@@ -432,12 +444,34 @@ impl Connector {
 }
 
 impl Recording {
-    async fn wait(&mut self) -> Result<()> {
-        tokio::select! {
-            biased;
-            decoded = self.decoders.wait() => decoded,
-            captured = self.captures.wait() => captured,
+    /// Waits until its capture has ended. What decodes may end before it: then frames are kept all the same.
+    async fn wait(&mut self) {
+        while !self.ended.0 {
+            let decodes = !self.ended.1;
+            let (ended, what) = tokio::select! {
+                biased;
+                captured = self.captures.wait() => {
+                    self.ended.0 = true;
+                    (captured, "it is not recorded any more")
+                }
+                decoded = self.decoders.wait(), if decodes => {
+                    self.ended.1 = true;
+                    (decoded, "it is not decoded any more, recording goes on")
+                }
+            };
+            if let Err(error) = ended {
+                self.fail(error, what);
+            }
         }
+    }
+
+    /// Tells that something of it has failed, here and wherever its status is looked at.
+    fn fail(&mut self, error: Error, what: &str) {
+        let Recorded { name, failed, failures, .. } = &*self.recorded;
+        tracing::error!(feed = %name, "{what}: {}", error.report());
+        failures.add(1);
+        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{what}: {error}"));
+        self.failed.get_or_insert(error);
     }
 
     async fn stop(&mut self, clock: &Arc<dyn Clock>) -> Result<()> {
@@ -449,7 +483,8 @@ impl Recording {
             relays.stop(RELAY_STOPS_WITHIN, Arc::clone(clock)),
         );
         let told = tellers.stop(TELLERS_STOP_WITHIN, Arc::clone(clock)).await;
-        captured.and(decoded).and(copied).and(told)
+        let failed = self.failed.take().map_or(Ok(()), Err);
+        failed.and(captured).and(decoded).and(copied).and(told)
     }
 }
 
@@ -472,8 +507,14 @@ impl Recorded {
     /// Asks for a fresh start of one book.
     ///
     /// # Errors
-    /// `Full` if too many are waiting already.
+    /// `NotFound` if no connection carries it; `Full` if too many are waiting already.
     pub(crate) fn resync(&self, symbol: Symbol) -> Result<()> {
+        if !self.capture.carries(&symbol) {
+            return Err(Error::new(ErrorKind::NotFound, "ask for resync")
+                .detail("the feed does not record this symbol")
+                .with("feed", &self.name)
+                .with("symbol", &symbol));
+        }
         self.resync.try_send(symbol.into()).map_err(|_| Error::new(ErrorKind::Full, "ask for resync"))
     }
 
@@ -500,11 +541,19 @@ impl Recorded {
             gaps_today: gaps.saturating_sub(self.sampled.gaps_before.load(Ordering::Relaxed)),
             overflowed: figures.overflowed,
             subscriptions_wanted: self.capture.wanted().map(|topics| topics as u64),
+            listing_error: self.capture.listing_error(),
             subscriptions_missing: missing.topics as u64,
             refused: missing.refused.into_iter().map(|(topic, why)| format!("{topic}: {why}")).collect(),
             records: counts.records,
             unknown: counts.unknown,
             malformed: counts.malformed,
+            undecoded_seconds: self
+                .sampled
+                .undecoded
+                .load(Ordering::Relaxed)
+                .checked_sub(1)
+                .map(|s| s as f64),
+            failed: self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             books_verified: counts.books_verified,
             books_failed: counts.books_failed,
             durable: self.log.durable(),
@@ -526,50 +575,6 @@ fn twins(spec: &FeedSpec, context: &OpenContext) -> Result<Vec<Arc<dyn Feed>>> {
     let other = FeedSpec { url: spec.twin_url.clone().or_else(|| spec.url.clone()), ..spec.clone() };
     let of = |number| ssmd_feeds::open(if number % 2 == 1 { &other } else { spec }, context);
     (1..spec.redundancy).map(of).collect()
-}
-
-/// What looks at a feed each second: how fast frames come, and how large its log is.
-struct Sampler {
-    capture: Arc<CaptureStatus>,
-    sampled: Arc<Sampled>,
-    gaps: Arc<AtomicU64>,
-    log: Log,
-    directory: PathBuf,
-    bytes: Gauge,
-    uncovered: Gauge,
-}
-
-impl Sampler {
-    async fn run(self, clock: Arc<dyn Clock>) -> std::convert::Infallible {
-        let (mut at, mut frames) = (clock.elapsed(), self.capture.figures().frames);
-        let mut day = clock.now().day();
-        loop {
-            self.measure_log();
-            clock.sleep(Duration::from_secs(1)).await;
-            let figures = self.capture.figures();
-            let (now, total, today) = (clock.elapsed(), figures.frames, clock.now().day());
-            if day != today {
-                day = today;
-                let gaps = figures.gaps + self.gaps.load(Ordering::Relaxed);
-                self.sampled.gaps_before.store(gaps, Ordering::Relaxed);
-            }
-            let seconds = now.saturating_sub(at).as_secs_f64().max(0.001);
-            self.sampled.rate.store(((total - frames) as f64 / seconds).round() as u64, Ordering::Relaxed);
-            (at, frames) = (now, total);
-        }
-    }
-
-    fn measure_log(&self) {
-        self.bytes.set(self.log.bytes() as f64);
-        match log::covered(&self.directory) {
-            Ok(covered) => {
-                let ours = covered.filter(|(origin, _)| *origin == self.log.origin());
-                let covered = ours.map_or(0, |(_, n)| n);
-                self.uncovered.set(self.log.durable().saturating_sub(covered) as f64);
-            }
-            Err(error) => tracing::debug!(%error, "it is not known how much is archived"),
-        }
-    }
 }
 
 /// What carries records to a broker that wants them in another format than whoever listens here.

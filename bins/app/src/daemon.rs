@@ -395,10 +395,10 @@ impl Parts {
             let order = tokio::select! {
                 biased;
                 () = &mut ends => return Ok(()),
-                ended = async { match &mut self.connector {
+                () = async { match &mut self.connector {
                     Some(connector) => connector.wait().await,
                     None => std::future::pending().await,
-                } } => return ended,
+                } } => return Ok(()),
                 failed = archiving(self.archivers.as_mut(), recording) => return failed,
                 failed = async { match &mut self.projections {
                     Some(projections) => projections.feeds.wait().await,
@@ -439,7 +439,7 @@ async fn archiving(archivers: Option<&mut Archivers>, recording: bool) -> Result
     let failed = archivers.feeds.wait().await;
     match failed {
         Err(error) if recording => {
-            tracing::error!("nothing is archived any more, recording goes on: {}", error.report());
+            tracing::error!("a feed is not archived any more, recording goes on: {}", error.report());
             archivers.fail(error);
             std::future::pending().await
         }

@@ -51,9 +51,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// What reads a value of the command line that the parser of the whole does not judge: a store may hold a key, which it
+/// would show; a pattern may be a plain text; a time ends before another one.
+const VALUES: [&str; 4] = ["read store", "read pattern", "read record type", "read time span"];
+
 impl From<&Error> for Exit {
     fn from(error: &Error) -> Self {
         match error.kind() {
+            ErrorKind::Invalid | ErrorKind::Unsupported if VALUES.contains(&error.operation()) => Self::Usage,
             ErrorKind::Unavailable | ErrorKind::Timeout => Self::Unavailable,
             ErrorKind::Conflict => Self::Busy,
             _ => Self::Failed,

@@ -78,6 +78,9 @@ pub struct FeedStatus {
     /// Topics that are wanted; null while the venue has not said what is meant.
     #[serde(default)]
     pub subscriptions_wanted: Option<u64>,
+    /// Why the venue did not say what there is when it was asked last; null if it did.
+    #[serde(default)]
+    pub listing_error: Option<String>,
     /// Topics that are wanted and not confirmed by the venue.
     pub subscriptions_missing: u64,
     /// What the venue refused, with its words.
@@ -88,6 +91,12 @@ pub struct FeedStatus {
     pub unknown: u64,
     /// Frames that are not of the documented form.
     pub malformed: u64,
+    /// Seconds since one of these came last; null if none has.
+    #[serde(default)]
+    pub undecoded_seconds: Option<f64>,
+    /// Why it is not recorded, or not decoded, any more; null while it is.
+    #[serde(default)]
+    pub failed: Option<String>,
     /// Book updates whose integrity check passed.
     pub books_verified: u64,
     /// Book updates whose integrity check failed.
@@ -155,6 +164,8 @@ pub struct FeedBook {
 }
 /// A recorder whose disk is slower than this cannot keep up.
 const LAG_SECONDS_MAX: f64 = 5.0;
+/// So long after a frame that was not understood somebody should look at what the venue says.
+const UNDECODED_SECONDS_MAX: f64 = 10.0 * 60.0;
 /// A shared journal that is further behind is away, or too slow; the log keeps all.
 const RELAY_LAG_SECONDS_MAX: f64 = 60.0;
 /// An archive that is further behind than this does not do its work; a segment is sealed long before.
@@ -194,7 +205,24 @@ impl FeedStatus {
                 let none = shard.sessions == 0 && shard.sessions_wanted > 0;
                 problem(none, format!("no connection of share {}", at + 1));
             }
-            problem(self.subscriptions_wanted.is_none(), "the venue has not said what there is".to_owned());
+            if let Some(failed) = &self.failed {
+                problem(true, failed.clone());
+            }
+            let unknown = self.subscriptions_wanted.is_none();
+            let listing = match &self.listing_error {
+                Some(error) if unknown => format!("the venue has not said what there is: {error}"),
+                Some(error) => format!("what there is is as it was known before: {error}"),
+                None => "the venue has not said what there is".to_owned(),
+            };
+            problem(unknown || self.listing_error.is_some(), listing);
+            let undecoded = self.undecoded_seconds.filter(|seconds| *seconds <= UNDECODED_SECONDS_MAX);
+            if let Some(seconds) = undecoded {
+                let frames = plural(self.unknown + self.malformed, "frame");
+                problem(
+                    true,
+                    format!("{frames} in a form that is not known, kept raw, the last {seconds:.0} s ago"),
+                );
+            }
             let refused = self.refused.len() as u64;
             let missing = self.subscriptions_missing.saturating_sub(refused);
             problem(missing > 0, format!("{} not confirmed", plural(missing, "subscription")));

@@ -123,9 +123,10 @@ impl Shards {
     pub(super) fn change(&mut self, declared: Declared) -> BoxFuture<'static, Answer> {
         self.status.asking.store(true, Ordering::Relaxed);
         let (clock, mut backoff) = (Arc::clone(&self.options.clock), Backoff::new(self.random.random()));
+        let status = Arc::clone(&self.status);
         Box::pin(async move {
             loop {
-                let error = match declared.universe(&[]).await {
+                let error = match status.asked(declared.universe(&[]).await) {
                     Ok(answers) => return Answer::Declared(declared, answers),
                     Err(error) => error,
                 };
@@ -184,6 +185,7 @@ impl Shards {
         let Some(every) = self.options.universe_every else { return Box::pin(std::future::pending()) };
         let declared = Declared { feed: Arc::clone(&self.options.feed), shares: self.options.shares.clone() };
         let (clock, known) = (Arc::clone(&self.options.clock), self.answers.clone());
+        let status = Arc::clone(&self.status);
         // Many processes do not ask together.
         let every: Duration = every.mul_f64(self.random.random_range(0.9..1.1));
         let due = if self.shrunk > 0 { every / SOONER } else { every };
@@ -194,7 +196,7 @@ impl Shards {
             let mut wait = due.min(changes_in.unwrap_or(due));
             loop {
                 clock.sleep(wait).await;
-                match declared.universe(&known).await {
+                match status.asked(declared.universe(&known).await) {
                     Ok(answers) => return Answer::Listed(answers),
                     Err(error) => {
                         wait = (every / SOONER).max(error.wait().unwrap_or_default());

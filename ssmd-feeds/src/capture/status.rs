@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ssmd_core::{Frame, FrameKind, SessionId, Timestamp, Wanted};
+use ssmd_core::{Frame, FrameKind, Result, SessionId, Symbol, Timestamp, Wanted};
 use tokio::sync::watch;
 
 use crate::shares::Shares;
@@ -38,6 +38,8 @@ pub struct CaptureStatus {
     categories: Mutex<Vec<Option<String>>>,
     /// Topics that no connection has room for.
     unplaced: Mutex<Vec<String>>,
+    /// Why the venue did not say what there is when it was asked last.
+    unlisted: Mutex<Option<String>>,
 }
 
 /// A session, or one of several that hear the same.
@@ -126,6 +128,7 @@ impl CaptureStatus {
             shards: Mutex::default(),
             categories: Mutex::default(),
             unplaced: Mutex::default(),
+            unlisted: Mutex::default(),
         }
     }
 
@@ -243,6 +246,28 @@ impl CaptureStatus {
         let words = || "every connection that the venue allows is full".to_owned();
         missing.refused.extend(unplaced.iter().map(|topic| (topic.clone(), words())));
         missing
+    }
+
+    /// Whether a connection carries anything of this symbol, or shall.
+    pub fn carries(&self, symbol: &Symbol) -> bool {
+        let shards = self.shards();
+        let its =
+            |shard: &Shard| shard.wanted.borrow().0.iter().any(|topic| topic.symbol.as_ref() == Some(symbol));
+        shards.iter().any(its)
+    }
+
+    /// Why the venue did not say what there is when it was asked last; `None` if it did. What it said before holds
+    /// meanwhile.
+    pub fn listing_error(&self) -> Option<String> {
+        let unlisted = self.unlisted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        unlisted.or_else(|| self.subscriptions.unlisted())
+    }
+
+    /// Keeps whether the venue said what there is, and hands it on.
+    pub(crate) fn asked<T>(&self, answer: Result<T>) -> Result<T> {
+        let error = answer.as_ref().err().map(ToString::to_string);
+        *self.unlisted.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        answer
     }
 
     /// What one session misses, where it says so.

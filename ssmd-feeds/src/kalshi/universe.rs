@@ -274,6 +274,7 @@ impl Rolling {
         let now = self.clock.now();
         match answer {
             Ok((mut listing, pages)) => {
+                self.subscriptions.set_listed(Ok(()));
                 if let Some(before) = kept.as_ref() {
                     keep_what_has_just_closed(&mut listing, &before.listing, now);
                 }
@@ -282,6 +283,7 @@ impl Rolling {
             }
             Err(error) => match kept.as_mut().filter(|kept| now.since(kept.at) < STALE) {
                 Some(kept) => {
+                    self.subscriptions.set_listed(Err(&error));
                     tracing::warn!(%error, "the listing is as it was known before");
                     kept.fresh_until = now.saturating_add(RETRY);
                 }

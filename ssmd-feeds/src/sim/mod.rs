@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ssmd_core::{Clock, Error, ErrorKind, Result, Symbol, Tasks};
+use ssmd_core::{Clock, Error, ErrorKind, Result, Symbol, Tasks, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -113,6 +113,7 @@ pub struct Sim {
     faults: Option<FaultScript>,
     ledger: Option<Lines>,
     public_key: Option<Vec<u8>>,
+    closing: BTreeMap<Symbol, Timestamp>,
 }
 
 impl Sim {
@@ -128,7 +129,7 @@ impl Sim {
                 .detail("not a loopback address")
                 .hint("listen on 127.0.0.1: a simulator is for this machine alone"));
         }
-        venue::open(&options.venue, &setup(&options, None)?)?;
+        venue::open(&options.venue, &setup(&options, None, BTreeMap::new())?)?;
         if let Source::Play { files, .. } = &options.source {
             files.iter().try_for_each(|file| PlayReader::open(file).map(drop))?;
         }
@@ -136,7 +137,8 @@ impl Sim {
         let listener = TcpListener::bind(options.listen).await.map_err(taken)?;
         let address = listener.local_addr().map_err(taken)?;
         let log = options.log.as_deref().map(Lines::create).transpose()?;
-        Ok(Self { options, clock, listener, address, log, faults: None, ledger: None, public_key: None })
+        let (faults, ledger, public_key, closing) = (None, None, None, BTreeMap::new());
+        Ok(Self { options, clock, listener, address, log, faults, ledger, public_key, closing })
     }
 
     /// Does wrong what `script` says, and writes down in `ledger` what a client could know of it: one JSON object a
@@ -157,7 +159,22 @@ impl Sim {
     pub fn with_public_key(mut self, file: &Path) -> Result<Self> {
         let failed = |cause| Error::io("read public key", cause).with("path", file.display());
         self.public_key = Some(std::fs::read(file).map_err(failed)?);
-        venue::open(&self.options.venue, &setup(&self.options, self.public_key.clone())?)?;
+        venue::open(&self.options.venue, &setup(&self.options, self.public_key.clone(), BTreeMap::new())?)?;
+        Ok(self)
+    }
+
+    /// Lets a market close then, as its venue does: Kalshi's book is told as empty, twice and unasked for, and REST
+    /// lists the market as closed.
+    ///
+    /// # Errors
+    /// `Unsupported` where the simulator knows no end of a market.
+    pub fn with_closing(mut self, market: Symbol, at: Timestamp) -> Result<Self> {
+        if self.options.venue != "kalshi" {
+            return Err(Error::new(ErrorKind::Unsupported, "let a market close")
+                .with("venue", &self.options.venue)
+                .hint("only markets of kalshi close here"));
+        }
+        self.closing.insert(market, at);
         Ok(self)
     }
 
@@ -173,7 +190,7 @@ impl Sim {
     /// # Errors
     /// An unreadable play file, a log that cannot be written.
     pub async fn run(self, stop: CancellationToken) -> Result<SimSummary> {
-        let setup = setup(&self.options, self.public_key.clone())?;
+        let setup = setup(&self.options, self.public_key.clone(), self.closing.clone())?;
         let Opened { venue, rest } = venue::open(&self.options.venue, &setup)?;
         if self.faults.is_some() && venue.witness().is_none() {
             return Err(no_witness(&self.options.venue));
@@ -246,7 +263,11 @@ fn no_witness(venue: &str) -> Error {
 }
 
 /// What the venue is made from: a play lists what the venue lists first, since nobody trades it.
-fn setup(options: &SimOptions, public_key: Option<Vec<u8>>) -> Result<Setup> {
+fn setup(
+    options: &SimOptions,
+    public_key: Option<Vec<u8>>,
+    closing: BTreeMap<Symbol, Timestamp>,
+) -> Result<Setup> {
     match &options.source {
         Source::Model { seed, symbols, rate } => {
             let invalid = |detail| Err(Error::new(ErrorKind::Invalid, "set up simulator").detail(detail));
@@ -256,11 +277,11 @@ fn setup(options: &SimOptions, public_key: Option<Vec<u8>>) -> Result<Setup> {
             if rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
                 return invalid("the rate must be above zero");
             }
-            Ok(Setup { seed: *seed, symbols: symbols.clone(), plays: false, public_key })
+            Ok(Setup { seed: *seed, symbols: symbols.clone(), plays: false, closing, public_key })
         }
         Source::Play { .. } => {
             let symbols = venue::symbols(&options.venue, PLAY_SYMBOLS)?;
-            Ok(Setup { seed: 0, symbols, plays: true, public_key })
+            Ok(Setup { seed: 0, symbols, plays: true, closing, public_key })
         }
     }
 }

@@ -30,8 +30,10 @@ pub fn overhear(
     count: usize,
     is: impl Fn(&str) -> bool,
 ) -> Result<Vec<Bytes>> {
-    let Opened { mut venue, .. } =
-        venue::open(venue, &Setup { seed, symbols, plays: false, public_key: None })?;
+    let Opened { mut venue, .. } = venue::open(
+        venue,
+        &Setup { seed, symbols, plays: false, closing: Default::default(), public_key: None },
+    )?;
     let (mut frames, mut found, mut out, mut now) = (Vec::new(), 0, Outgoing::default(), BEGIN);
     venue.opened(CLIENT, now, &mut out);
     requests.iter().for_each(|request| venue.heard(CLIENT, request, now, &mut out));

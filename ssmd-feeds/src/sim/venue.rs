@@ -2,11 +2,12 @@
 //!
 //! No sockets here and no clock: time is handed in, frames are handed out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
+use ssmd_core::environment::nearest;
 use ssmd_core::{Error, ErrorKind, Result, Symbol, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -40,6 +41,8 @@ pub(super) struct Setup {
     pub(super) symbols: Vec<Symbol>,
     /// Frames come from a recording: commands are answered for any symbol, and there is no market.
     pub(super) plays: bool,
+    /// When markets close, where the venue has such an end.
+    pub(super) closing: BTreeMap<Symbol, Timestamp>,
     /// Who signs with the other half of this key, in PEM, is let in; for venues where clients sign.
     pub(super) public_key: Option<Vec<u8>>,
 }
@@ -150,8 +153,10 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 fn entry(name: &str) -> Result<&'static Entry> {
     VENUES.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let known: Vec<_> = names().collect();
+        let meant = nearest(name, known.iter().copied());
+        let meant = meant.map_or_else(String::new, |meant| format!("did you mean `{meant}`? "));
         Error::new(ErrorKind::Unsupported, "simulate venue")
             .with("venue", name)
-            .hint(format!("venues that can be simulated: {}", known.join(", ")))
+            .hint(format!("{meant}venues that can be simulated: {}", known.join(", ")))
     })
 }

@@ -1,6 +1,5 @@
 //! `ssmd check`, which is `ssmd env validate`: everything that is wrong with a document, or what it declares.
 
-use ssmd_core::Error;
 use ssmd_core::environment::{Checked, Environment, JournalSpec, Problems, StoreSpec};
 
 use crate::cli::Check;
@@ -13,8 +12,7 @@ use crate::status::plural;
 /// Says everything that is wrong with a document, or what it declares.
 pub(super) async fn run(args: &Check) -> Outcome {
     let path = environment::named(args.file.as_deref().or(args.which.config.as_deref()))?;
-    let text = std::fs::read(&path)
-        .map_err(|cause| Error::io("read environment", cause).with("file", path.display()))?;
+    let text = environment::bytes(&path)?;
     let name = path.display().to_string();
     let mut out = Out::new();
     let checked = match environment::parse(&path, text.clone()) {

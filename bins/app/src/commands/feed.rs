@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ssmd_core::environment::{Edit, Resolved, Step, Value};
+use ssmd_core::environment::{Edit, Resolved, Step, Value, nearest};
 use ssmd_core::{Error, ErrorKind};
 use ssmd_feeds::VENUES;
 
@@ -130,7 +130,9 @@ pub(super) fn adds(feed: &str, known: &[&str]) -> String {
         true => format!("`ssmd feed add {feed}` adds it"),
         false => "`ssmd feed list` shows all there are".to_owned(),
     };
-    format!("it has {}; {adds}", known.join(", "))
+    let meant = nearest(feed, known.iter().copied()).filter(|_| !is_venue);
+    let meant = meant.map_or_else(String::new, |meant| format!("did you mean `{meant}`? "));
+    format!("{meant}it has {}; {adds}", known.join(", "))
 }
 
 fn unknown(resolved: &Resolved, feed: &str) -> Error {

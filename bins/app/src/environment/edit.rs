@@ -47,10 +47,7 @@ pub(crate) fn change(
 ) -> Result<Edited, Stopped> {
     let (target, folder) = write::target(path)?;
     let _lock = write::lock(&folder)?;
-    let read = || {
-        std::fs::read(&target)
-            .map_err(|cause| Error::io("read environment", cause).with("file", path.display()))
-    };
+    let read = || super::bytes(&target);
     let bytes = read()?;
     let before = super::parse(path, bytes.clone())?;
     let Wish { edits, said } = wish(&before)?;

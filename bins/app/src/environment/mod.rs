@@ -59,12 +59,23 @@ pub(crate) fn named(word: Option<&Path>) -> Result<std::path::PathBuf, Error> {
 /// # Errors
 /// Every problem at once; `NotFound` for a file that is not there.
 pub(crate) fn read(path: &Path) -> Result<Resolved, Stopped> {
-    let text = std::fs::read(path).map_err(|cause| {
-        Error::io("read environment", cause)
-            .with("file", path.display())
-            .hint("name the document with -c FILE; `ssmd check FILE` says what is wrong with it")
+    let text = bytes(path).map_err(|error| {
+        error.hint("name the document with -c FILE; `ssmd check FILE` says what is wrong with it")
     })?;
     Ok(parse(path, text)?)
+}
+
+/// The text of a document.
+///
+/// # Errors
+/// `Invalid` for a folder; the operating system's.
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    if path.is_dir() {
+        return Err(Error::new(ErrorKind::Invalid, "read environment")
+            .detail("this is a folder, a document is a file")
+            .with("file", path.display()));
+    }
+    std::fs::read(path).map_err(|cause| Error::io("read environment", cause).with("file", path.display()))
 }
 
 /// The document and those that it extends: all whose change changes what it means. `None` if it cannot be read.

@@ -4,6 +4,8 @@
 mod figures;
 mod program;
 mod rig;
+mod truth;
+mod twins;
 
 use std::time::Duration;
 
@@ -63,7 +65,7 @@ fn random(venue: Venue, seed: u64) -> Plan {
     }
     let time = Duration::from_secs(if long { 9 } else { 3 });
     let depth = *[10, 10, 25, 100].choose(&mut rng).unwrap();
-    Plan { venue, script, time, rate: Some(300.0), symbols, depth, seed, truth: false }
+    Plan { venue, script, time, rate: Some(300.0), symbols, depth, seed, truth: false, twins: false }
 }
 
 const FAULTS: [&str; 14] = [

@@ -1,7 +1,6 @@
 //! One recording of a simulator that goes wrong on purpose: its own ledger, and the archive's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +14,13 @@ use ssmd_core::{
 use ssmd_feeds::capture::{Capture, CaptureOptions};
 use ssmd_feeds::live::{Live, LiveOptions};
 use ssmd_feeds::sim::{self, FaultScript, Sim, SimOptions, Source};
-use ssmd_feeds::{Dial, Dialer, Handshake, OpenContext, Subscriptions};
+use ssmd_feeds::{Dialer, OpenContext, Subscriptions};
 use ssmd_storage::{Archive, Archiver, Selection, archive, gaps};
 use ssmd_transport::log::{self, Log};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::truth::{self, Truth};
 
 /// A venue that can be simulated, with what it calls things.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Venue {
     pub(crate) many: usize,
     /// Frames before the end whose evidence may still be undecided: what a frame shows is decided by later ones.
     undecided: u64,
+    /// What the recorder has after the last fault, so that its books can be whole again.
+    pub(crate) quiet_end: Duration,
 }
 
 impl Venue {
@@ -52,6 +55,7 @@ pub(crate) const KRAKEN: Venue = Venue {
     rate: 2500,
     many: 4,
     undecided: 0,
+    quiet_end: Duration::from_secs(4),
 };
 pub(crate) const FUTURES: Venue = Venue {
     name: "kraken-futures",
@@ -61,6 +65,7 @@ pub(crate) const FUTURES: Venue = Venue {
     rate: 2500,
     many: 4,
     undecided: 0,
+    quiet_end: Duration::from_secs(4),
 };
 pub(crate) const KALSHI: Venue = Venue {
     name: "kalshi",
@@ -70,6 +75,8 @@ pub(crate) const KALSHI: Venue = Venue {
     rate: 2500,
     many: 4,
     undecided: 0,
+    // A book whose snapshot was lost too is asked for again after ten seconds.
+    quiet_end: Duration::from_secs(13),
 };
 pub(crate) const POLYMARKET: Venue = Venue {
     name: "polymarket",
@@ -80,6 +87,8 @@ pub(crate) const POLYMARKET: Venue = Venue {
     // A token whose book broke is asked for after a while only, so it takes many for many gaps.
     many: 40,
     undecided: 50,
+    // A token that broke several times within a minute waits for 2, 4, 8 … seconds.
+    quiet_end: Duration::from_secs(8),
 };
 
 /// How a recording is made.
@@ -92,8 +101,10 @@ pub(crate) struct Plan {
     pub(crate) symbols: Vec<Symbol>,
     pub(crate) depth: u32,
     pub(crate) seed: u64,
-    /// Ask the venue itself for its futures' books near the end.
+    /// Ask the venue itself for its books near the end.
     pub(crate) truth: bool,
+    /// Whether two connections hear the same.
+    pub(crate) twins: bool,
 }
 
 /// A frame: its connection, and its number among the frames that were received there, from 1.
@@ -122,7 +133,7 @@ pub(crate) struct Recorded {
     pub(crate) entries: Vec<Entry>,
     pub(crate) records: Vec<Record>,
     /// What the venue said of its books near the end, if it was asked.
-    pub(crate) truth: Vec<Value>,
+    pub(crate) truth: Vec<Truth>,
 }
 
 /// Records a simulator with its faults, archives the log, and reads both ledgers.
@@ -147,35 +158,11 @@ pub(crate) async fn record(plan: &Plan) -> Recorded {
     let stop = venue.token();
     venue.spawn("simulator", async move { sim.run(stop).await.map(drop) });
     let (feed, truth) =
-        tokio::join!(capture(plan, url.clone(), folder.path(), &clock), truth(plan, &url, &clock),);
+        tokio::join!(capture(plan, url.clone(), folder.path(), &clock), truth::ask(plan, &url, &clock));
     venue.stop(Duration::from_secs(30), Arc::clone(&clock)).await.unwrap();
     let text = std::fs::read_to_string(&ledger).unwrap();
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     Recorded { truth, ..read(folder.path(), &feed, plan.venue, rows).await }
-}
-
-/// What the venue itself says of its futures' books near the end, to a client of its own: the message of each.
-async fn truth(plan: &Plan, url: &str, clock: &Arc<dyn Clock>) -> Vec<Value> {
-    if !plan.truth {
-        return Vec::new();
-    }
-    clock.sleep(plan.time.saturating_sub(Duration::from_secs(1))).await;
-    let dialer = Dialer::new(ssmd_feeds::tls::client_config(None).unwrap(), false);
-    let handshake = Handshake { url: url.to_owned(), headers: Vec::new() };
-    let mut socket = dialer.open(&handshake, Arc::clone(clock)).await.unwrap();
-    let products: Vec<_> = plan.symbols.iter().map(Symbol::as_str).collect();
-    let products = serde_json::json!(products);
-    let request = format!(r#"{{"event":"subscribe","feed":"book","product_ids":{products}}}"#);
-    socket.send(request.into()).unwrap();
-    let (mut books, mut heard) = (Vec::new(), Vec::new());
-    while books.len() < plan.symbols.len() {
-        socket.receive(NonZeroUsize::MIN, &mut heard).await.unwrap();
-        for message in heard.drain(..) {
-            let frame: Value = serde_json::from_slice(&message.payload).unwrap();
-            books.extend((frame["feed"] == "book_snapshot").then_some(frame));
-        }
-    }
-    books
 }
 
 async fn capture(plan: &Plan, url: String, folder: &Path, clock: &Arc<dyn Clock>) -> FeedName {
@@ -203,6 +190,7 @@ async fn capture(plan: &Plan, url: String, folder: &Path, clock: &Arc<dyn Clock>
     let capture = Capture::new(CaptureOptions {
         next: log.position().next,
         subscriptions,
+        twins: plan.twins.then(|| Arc::clone(&feed)).into_iter().collect(),
         ..CaptureOptions::new(Arc::clone(&feed), Arc::clone(&journal), log.origin(), Arc::clone(clock))
     });
     let (resync, resyncs) = mpsc::channel(1024);

@@ -1,9 +1,12 @@
 //! The audit of books, of what runs and of its archive; and what a venue lists.
 
-use serde_json::Value;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::rig::{Running, day_of, free_port, json, output, ssmd, store_of, text_of, until};
+use crate::rig::{self, Running, day_of, free_port, output, ssmd, store_of, text_of, until};
 
 fn sum(books: &Value, field: &str) -> u64 {
     books.as_array().unwrap().iter().map(|book| book[field].as_u64().unwrap()).sum()
@@ -18,7 +21,7 @@ fn books_are_audited_while_they_are_recorded_and_in_the_archive() {
     let up = ["up", "--sim", "--data", &data, "--json", "--faults", &script];
     let running = Running::start(&mut ssmd(&up));
     let books = until("a book that was resynced and verified again", || {
-        let output = crate::rig::run(&["books", "--data", &data, "--json"]);
+        let output = rig::run(&["books", "--data", &data, "--json"]);
         let books: Value = serde_json::from_slice(&output.stdout).ok()?;
         let of = |symbol: &str| books.as_array()?.iter().find(|book| book["symbol"] == symbol).cloned();
         let (btc, eth) = (of("BTC/USD")?, of("ETH/USD")?);
@@ -31,16 +34,27 @@ fn books_are_audited_while_they_are_recorded_and_in_the_archive() {
         shown.starts_with("kraken  ETH/USD  verified   since 20") && shown.lines().count() == 1,
         "{shown}"
     );
-    let refused = crate::rig::run(&["books", "--data", &data, "--feed", "nowhere"]);
+    let refused = rig::run(&["books", "--data", &data, "--feed", "nowhere"]);
     assert_eq!(refused.status.code(), Some(1));
+    let resync = |symbol: &str| {
+        let mut socket = UnixStream::connect(folder.path().join("up.sock")).unwrap();
+        let request = json!({"command": "resync", "feed": "kraken", "symbol": symbol});
+        socket.write_all(format!("{request}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        serde_json::from_str::<Value>(&answer).unwrap()
+    };
+    assert_eq!(resync("ETH/USD"), json!({"ok": true}));
+    let unknown = resync("ETH/USDT");
+    assert!(unknown["error"].as_str().unwrap().contains("does not record this symbol"), "{unknown}");
     running.signal("TERM");
     assert!(running.end().0.success());
 
     let day = day_of(&store);
-    let archived = json(&["books", "--store", &store, "--day", &day, "--json"]);
+    let archived = rig::json(&["books", "--store", &store, "--day", &day, "--json"]);
     assert!(archived.as_array().unwrap().iter().all(|book| book["state"] == "down"), "{archived}");
     assert_eq!((sum(&archived, "failed"), sum(&archived, "resynced")), (1, 1), "{archived}");
-    let counted = json(&["replay", "--store", &store, "--format", "none"]);
+    let counted = rig::json(&["replay", "--store", &store, "--format", "none"]);
     assert_eq!(sum(&archived, "verified"), counted["books_verified"].as_u64().unwrap());
     assert!(sum(&archived, "verified") >= sum(&books, "verified"));
 }
@@ -58,7 +72,7 @@ fn what_a_venue_lists_is_shown() {
         until("a simulator", || std::net::TcpStream::connect(&at).ok());
         let rest = format!("http://{at}");
         let show = ["feed", "show", feed, "--universe", "--rest", &rest];
-        let all = json(&[&show[..], &["--json"]].concat());
+        let all = rig::json(&[&show[..], &["--json"]].concat());
         assert_eq!(all.as_array().unwrap().len(), 3, "{all}");
         assert_eq!(all[0]["tradable"], true, "{all}");
         assert!(!all[0]["instrument"]["price_increment"].is_null(), "{all}");
@@ -67,6 +81,6 @@ fn what_a_venue_lists_is_shown() {
         assert!(shown.contains("price step "), "{shown}");
         drop(running);
     }
-    let output = crate::rig::run(&["feed", "show", "kraken", "--universe", "--rest", "http://127.0.0.1:1"]);
+    let output = rig::run(&["feed", "show", "kraken", "--universe", "--rest", "http://127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(69), "{}", String::from_utf8_lossy(&output.stderr));
 }

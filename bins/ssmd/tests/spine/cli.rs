@@ -142,6 +142,7 @@ fn what_cannot_be_done_is_said_with_a_way_out() {
         &["ls", "--store", &format!("file:{root}")],
         &["ls", "--store", &format!("file:{root}/nothing")],
         &["ls", "--store", &root],
+        &["ls", "--store", "http://localhost/archive"],
         &["cat", "--store", &store, "--day", "2020-01-01"],
         &["cat", "--store", &store, "--from", "2020-01-01", "--to", "2020-01-02"],
         &["cat", "--store", &store, "--from", "2026-08-02", "--to", "2026-08-01"],
@@ -154,6 +155,9 @@ fn what_cannot_be_done_is_said_with_a_way_out() {
         &["tail", "--data", &root],
         &["up", "--for", "soon"],
         &["up", "-c", &format!("{root}/none.yaml")],
+        &["up", "-c", &root],
+        &["check", &root],
+        &["sim", "--feed", "polymarkt"],
         &["import", "--store", &store, "--feed", "kraken", &format!("{root}/none.jsonl")],
     ] {
         text += &transcript(arguments, &hide);

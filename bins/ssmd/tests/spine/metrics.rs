@@ -18,7 +18,7 @@ use crate::rig::{Running, environment, free_port, ssmd, text_of, until};
 pub(crate) type Samples = BTreeMap<String, f64>;
 
 /// The page of a daemon, once it serves one.
-fn scrape(port: u16) -> Option<Samples> {
+pub(crate) fn scrape(port: u16) -> Option<Samples> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;

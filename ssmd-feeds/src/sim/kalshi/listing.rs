@@ -24,6 +24,7 @@ pub(super) struct Listing {
     no: BTreeMap<i64, i64>,
     volume: i64,
     fills: Vec<Fill>,
+    closed: bool,
 }
 
 impl Listing {
@@ -36,7 +37,19 @@ impl Listing {
                 side.insert(price, level.qty);
             }
         }
-        Self { contract, market, yes, no, volume: 0, fills: Vec::new() }
+        Self { contract, market, yes, no, volume: 0, fills: Vec::new(), closed: false }
+    }
+
+    /// Ends it: nobody bids any more.
+    pub(super) fn close(&mut self) {
+        self.yes.clear();
+        self.no.clear();
+        self.closed = true;
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// The state of its book.

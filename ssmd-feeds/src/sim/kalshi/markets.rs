@@ -26,6 +26,8 @@ pub(super) struct Contract {
     pub(super) ticker: String,
     /// Where its market begins, in tenths of a cent.
     pub(super) start: i64,
+    /// When it closes, if that was said.
+    pub(super) closes: Option<Timestamp>,
 }
 
 impl Contract {
@@ -38,7 +40,7 @@ impl Contract {
                 .with("symbol", symbol)
                 .hint("write SERIES-EVENT-STRIKE in capitals, as in KXBTC15M-26DEC31-T001"));
         }
-        Ok(Self { ticker: ticker.to_owned(), start: 400 + (hash(ticker) % 100) as i64 })
+        Ok(Self { ticker: ticker.to_owned(), start: 400 + (hash(ticker) % 100) as i64, closes: None })
     }
 
     fn series(&self) -> &str {
@@ -49,21 +51,26 @@ impl Contract {
         self.ticker.rsplit_once('-').map_or(self.ticker.as_str(), |(event, _)| event)
     }
 
-    /// As REST lists it: open since the last hour, until the same hour tomorrow.
+    fn is_closed(&self, now: Timestamp) -> bool {
+        self.closes.is_some_and(|closes| closes <= now)
+    }
+
+    /// As REST lists it: open since the last hour, until it closes, or the same hour tomorrow.
     fn listed(&self, now: Timestamp) -> String {
         let hour = now.nanos() / NANOS_PER_HOUR * NANOS_PER_HOUR;
         let at = |hours: i64| Timestamp::from_nanos(hour + hours * NANOS_PER_HOUR);
         format!(
             concat!(
                 r#"{{"ticker":"{ticker}","event_ticker":"{event}","market_type":"binary","title":"{event}?","#,
-                r#""yes_sub_title":"{ticker}","status":"active","open_time":"{open}","close_time":"{close}","#,
+                r#""yes_sub_title":"{ticker}","status":"{status}","open_time":"{open}","close_time":"{close}","#,
                 r#""volume_fp":"0.00","open_interest_fp":"0.00","price_level_structure":"deci_cent","#,
                 r#""price_ranges":[{{"start":"0.0000","end":"1.0000","step":"0.0010"}}]}}"#
             ),
             ticker = self.ticker,
             event = self.event(),
             open = at(0),
-            close = at(24),
+            status = if self.is_closed(now) { "closed" } else { "active" },
+            close = self.closes.unwrap_or(at(24)),
         )
     }
 }
@@ -87,7 +94,8 @@ impl Rest {
     fn markets(&self, query: &str, now: Timestamp) -> Bytes {
         let value = |key| value(query, key);
         let meant = |contract: &&Contract| {
-            value("status").is_none_or(|status| status.is_empty() || status == "open")
+            let status = if contract.is_closed(now) { "closed" } else { "open" };
+            value("status").is_none_or(|wanted| wanted.is_empty() || wanted == status)
                 && value("series_ticker").is_none_or(|series| series == contract.series())
         };
         let limit = value("limit").and_then(|text| text.parse().ok()).unwrap_or(PAGE).clamp(1, PAGE_MAX);

@@ -32,7 +32,13 @@ const PLAY_SID: u64 = 1_000_000;
 
 /// Opens the venue.
 pub(super) fn open(setup: &Setup) -> Result<Opened> {
-    let contracts = setup.symbols.iter().map(Contract::new).collect::<Result<Vec<_>>>()?;
+    let contract = |symbol| {
+        Contract::new(symbol)
+            .map(|contract| Contract { closes: setup.closing.get(symbol).copied(), ..contract })
+    };
+    let contracts = setup.symbols.iter().map(contract).collect::<Result<Vec<_>>>()?;
+    let closing = contracts.iter().filter_map(|contract| Some((contract.closes?, contract.ticker.clone())));
+    let closing = closing.collect();
     let gate = Gate::new(setup.public_key.as_deref())?;
     let rest = Arc::new(Rest::new(contracts.clone(), gate));
     let contracts = contracts.into_iter().map(|contract| (contract.ticker.clone(), contract)).collect();
@@ -41,6 +47,7 @@ pub(super) fn open(setup: &Setup) -> Result<Opened> {
         plays: setup.plays,
         rng: StdRng::seed_from_u64(setup.seed),
         contracts,
+        closing,
         listings: BTreeMap::new(),
         active: Vec::new(),
         clients: HashMap::new(),
@@ -146,6 +153,8 @@ struct Kalshi {
     plays: bool,
     rng: StdRng,
     contracts: BTreeMap<String, Contract>,
+    /// Those that will close, and when.
+    closing: BTreeSet<(Timestamp, String)>,
     /// A market begins when somebody first asks for it.
     listings: BTreeMap<String, Box<Listing>>,
     /// The markets that somebody listens to.
@@ -160,6 +169,7 @@ impl SimVenue for Kalshi {
     }
 
     fn heard(&mut self, client: Connection, text: &str, now: Timestamp, out: &mut Outgoing) {
+        self.close(now, out);
         let Ok(command) = serde_json::from_str::<Command>(text) else {
             return complain(client, 0, 1, "Unable to process message", out);
         };
@@ -197,6 +207,7 @@ impl SimVenue for Kalshi {
     }
 
     fn step(&mut self, now: Timestamp, out: &mut Outgoing) -> usize {
+        self.close(now, out);
         if self.active.is_empty() {
             return 0;
         }
@@ -356,6 +367,26 @@ impl Kalshi {
         self.greet(client, channel, &fresh, now, out);
     }
 
+    /// Markets whose time is over: their books are told as empty, twice as the venue does at times, and no more.
+    fn close(&mut self, now: Timestamp, out: &mut Outgoing) {
+        while self.closing.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, name)) = self.closing.pop_first() else { return };
+            let Some(contract) = self.contracts.get(&name) else { continue };
+            let seed = self.seed ^ hash(&name);
+            let new = || Box::new(Listing::new(contract.clone(), seed, now));
+            let listing = self.listings.entry(name.clone()).or_insert_with(new);
+            listing.close();
+            let msg = listing.snapshot();
+            for (number, client) in &mut self.clients {
+                let Some(subscription) = client.subscriptions.get_mut(&Channel::Book) else { continue };
+                if subscription.has(&name) {
+                    (0..2).for_each(|_| out.say(*number, subscription.frame("orderbook_snapshot", &msg)));
+                }
+            }
+            self.active.retain(|active| *active != name);
+        }
+    }
+
     fn unknown(&self, markets: &[String]) -> Option<String> {
         let is_known = |name: &String| self.plays || self.contracts.contains_key(name);
         markets.iter().find(|name| !is_known(name)).cloned()
@@ -381,7 +412,8 @@ impl Kalshi {
             let new = || Box::new(Listing::new(contract.clone(), seed, Timestamp::default()));
             self.listings.entry(name.clone()).or_insert_with(new);
         }
-        self.active = all.into_iter().collect();
+        let is_over = |name: &String| self.listings.get(name).is_some_and(|listing| listing.is_closed());
+        self.active = all.into_iter().filter(|name| !is_over(name)).collect();
     }
 }
 
