@@ -501,14 +501,14 @@ pub struct Import {
 /// `ssmd bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Only these rows: decode, environment, receive, dialers, durable, archive, restart, memory, universe, mqtt,
-    /// redis.
+    /// Only these rows: decode, environment, receive, dialers, durable, archive, restart, memory, universe, nats,
+    /// mqtt, redis, s3, outage.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
     /// The dialers side by side: the same as `--only dialers`.
     #[arg(long, conflicts_with = "only")]
     pub dialers: bool,
-    /// The backends beside their bare clients, through real servers: the same as `--only nats,mqtt,redis`.
+    /// The backends beside their bare clients, through real servers: the same as `--only nats,mqtt,redis,s3,outage`.
     #[arg(long, conflicts_with_all = ["only", "dialers"])]
     pub backends: bool,
     /// Where to make the folder to measure in, on a real disk; without it ./target if there is one, else here.

@@ -28,10 +28,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(64);
 /// must not, tries again by itself, and counts it.
 const RETRIES_MAX: usize = 4;
 const RETRY_WITHIN: Duration = Duration::from_secs(20);
-/// What is put in parts, and how large those are: above S3's least of 5 MiB.
-const PART_BYTES: usize = 8 * 1024 * 1024;
-/// Parts on their way at once, which is also what a put holds beside the object itself: nothing, they share it.
-const PARTS_AT_ONCE: usize = 4;
 /// The region of who names none.
 const REGION: &str = "us-east-1";
 /// The names of the keys, in `keys` and as variables.
@@ -60,6 +56,11 @@ impl fmt::Debug for S3Store {
 }
 
 impl S3Store {
+    /// How large the parts are that a larger object is put in, in bytes: above S3's least of 5 MiB.
+    pub const PART_BYTES: usize = 8 * 1024 * 1024;
+    /// Parts on their way at once. They share the object's memory.
+    pub const PARTS_AT_ONCE: usize = 4;
+
     /// Reads the keys and makes ready; nothing is sent yet.
     ///
     /// # Errors
@@ -122,15 +123,15 @@ impl S3Store {
     async fn put_parts(&self, path: &ObjectPath, body: Bytes) -> Result<()> {
         let failed = |cause| translate("put object", path, cause);
         let upload = self.inner.put_multipart(&inner_path(path)?).await.map_err(failed)?;
-        let mut parts = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let mut parts = WriteMultipart::new_with_chunk_size(upload, Self::PART_BYTES);
         let mut rest = body;
         while !rest.is_empty() {
-            if let Err(cause) = parts.wait_for_capacity(PARTS_AT_ONCE - 1).await {
+            if let Err(cause) = parts.wait_for_capacity(Self::PARTS_AT_ONCE - 1).await {
                 // The endpoint keeps the parts otherwise. That it may not be told either is the lesser problem.
                 let _ = parts.abort().await;
                 return Err(failed(cause));
             }
-            parts.put(rest.split_to(PART_BYTES.min(rest.len())));
+            parts.put(rest.split_to(Self::PART_BYTES.min(rest.len())));
         }
         parts.finish().await.map(drop).map_err(failed)
     }
@@ -155,7 +156,7 @@ impl Store for S3Store {
                 .with("store", &self.shown));
         }
         // S3 completes parts under no condition that every endpoint knows, so what must be created goes in one piece.
-        if mode == PutMode::Overwrite && body.len() > PART_BYTES {
+        if mode == PutMode::Overwrite && body.len() > Self::PART_BYTES {
             return self.put_parts(path, body).await;
         }
         put(&self.inner, path, body, mode).await

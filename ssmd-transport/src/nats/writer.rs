@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, Subscriber};
+use async_nats::{HeaderMap, Message, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use serde::Deserialize;
 use ssmd_core::{Entry, Error, ErrorKind, Origin, Result};
@@ -49,6 +49,7 @@ enum Sent {
 
 /// What is known of one origin's subject.
 struct Tail {
+    subject: Subject,
     /// The last number that was sent or found.
     sent: u64,
     /// The last number that is durable, and the stream's sequence of it.
@@ -217,7 +218,8 @@ impl Writer {
             let subject = self.shared.subject(origin);
             let found = find::tail(&self.shared.stream, &subject, origin).await.map_err(Trouble)?;
             let expected = Some(found.subject_at);
-            let tail = Tail { sent: found.last, acked: (found.last, found.at), expected };
+            let subject = Subject::from(subject);
+            let tail = Tail { subject, sent: found.last, acked: (found.last, found.at), expected };
             self.tails.insert(origin, tail);
         }
         let Some(tail) = self.tails.get_mut(&origin) else { return Ok(()) };
@@ -232,7 +234,7 @@ impl Writer {
         let client = &self.shared.connection.client;
         let room = client.max_payload().saturating_sub(wire::HEADER_BYTES_MAX).max(wire::HEADER_BYTES_MAX);
         let parts = wire::parts(&entry, room);
-        let subject = self.shared.subject(origin);
+        let subject = tail.subject.clone();
         for part in 0..parts {
             let payload = wire::part(&entry, part, room);
             let mut headers = HeaderMap::new();

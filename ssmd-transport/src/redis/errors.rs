@@ -10,6 +10,7 @@ pub(super) fn failed(operation: &'static str, cause: RedisError) -> Error {
     match kind {
         ErrorKind::Denied => error.hint("look at `credentials`, and at the server's ACL for this user"),
         ErrorKind::Full => error.hint("give the server more `maxmemory`"),
+        ErrorKind::Unsupported => error.hint("this is a cluster of shards; name a single Redis"),
         _ => error,
     }
 }
@@ -43,6 +44,8 @@ pub(super) fn of_code(code: &str) -> ErrorKind {
         "NOAUTH" | "WRONGPASS" | "NOPERM" => ErrorKind::Denied,
         "OOM" => ErrorKind::Full,
         "WRONGTYPE" => ErrorKind::Corrupt,
+        // Only a cluster says these: the keys of one script are on several servers, or on another one.
+        "CROSSSLOT" | "MOVED" | "ASK" => ErrorKind::Unsupported,
         // It loads its snapshot, runs somebody's script, is a replica or cannot save.
         _ => ErrorKind::Unavailable,
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, FromRedisValue, IntoConnectionInfo, RedisError,
+    AsyncConnectionConfig, Client, ClientTlsConfig, FromRedisValue, IntoConnectionInfo, RedisError, Script,
+    ServerErrorKind,
     TlsCertificates,
 };
 use ssmd_core::{Clock, Error, ErrorKind, Result};
@@ -19,6 +20,8 @@ use crate::login::Login;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The server has never seen the script, or has forgotten it; nothing was run.
+const NO_SCRIPT: redis::ErrorKind = redis::ErrorKind::Server(ServerErrorKind::NoScript);
 
 /// Where a Redis is, and who we are to it.
 #[derive(Clone)]
@@ -151,16 +154,23 @@ impl Link {
         result.map_err(|cause| failed(operation, cause))
     }
 
-    /// A script that must not run twice.
+    /// A call of a script, which must not run twice; a server that does not know the script is given it first.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
         operation: &'static str,
-        script: &redis::ScriptInvocation<'_>,
+        script: &Script,
+        call: &redis::Cmd,
     ) -> Result<T> {
         let connected = self.connection().await;
         // Nothing was sent yet.
         let (generation, mut connection) = connected.map_err(|cause| failed(operation, cause))?;
-        let result = script.invoke_async(&mut connection).await;
+        let mut result = call.query_async(&mut connection).await;
+        if result.as_ref().is_err_and(|error: &RedisError| error.kind() == NO_SCRIPT) {
+            result = match script.load_async(&mut connection).await {
+                Ok(_) => call.query_async(&mut connection).await,
+                Err(error) => Err(error),
+            };
+        }
         self.look(generation, &result).await;
         result.map_err(|cause| unknown(operation, cause))
     }

@@ -6,7 +6,7 @@
 //!
 //! What it does not promise: Redis answers before it writes to disk, so after a crash of the server the last values
 //! may be gone, or older ones be back. It is for one Redis (a primary, or what stands before it), not for a cluster
-//! of shards. A server that evicts keys (`maxmemory-policy`) makes them absent; with `noeviction` it refuses puts,
+//! of shards: the keys of one script must be on one server, and a cluster's refusal is `Unsupported`. A server that evicts keys (`maxmemory-policy`) makes them absent; with `noeviction` it refuses puts,
 //! as `Full`.
 
 mod errors;

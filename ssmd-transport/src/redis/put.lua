@@ -1,32 +1,34 @@
 -- Writes many keys, each if it has the version that is expected of it. Atomic as a whole, one answer a key.
--- KEYS: where the last version is kept, then the keys. ARGV: expected, milliseconds to live, value; for each key.
+-- KEYS: where the last version is kept, then the keys. ARGV: expected and value, for each key; then, if any of them
+-- has one, its milliseconds to live or nothing, for each key.
 -- Expected is "*" for anything, "-" for absent, else a version. An answer is the new version, "-" for a conflict,
--- or "!" and what Redis said.
+-- or "!" and what Redis said; all of them are one text, a line each, since Redis writes many texts slowly.
+local call, keys, args, format, type = redis.pcall, KEYS, ARGV, string.format, type
 local said = redis.call('TIME')
-local last = tonumber(redis.call('GET', KEYS[1]) or '0')
+local last = tonumber(redis.call('GET', keys[1]) or '0')
 -- Never below the clock: so no version comes twice, even if Redis has lost the last one.
 last = math.max(last, said[1] * 1000000 + said[2])
-local answers = {}
-for at = 2, #KEYS do
-    local key, from = KEYS[at], (at - 2) * 3
-    local expected, ttl = ARGV[from + 1], ARGV[from + 2]
+local many, answers = #keys - 1, {}
+for at = 1, many do
+    local key, expected = keys[at + 1], args[2 * at - 1]
     local answer
     if expected ~= '*' then
-        local found = redis.pcall('HGET', key, 'version')
-        if type(found) == 'table' and found.err then
+        local found = call('HGET', key, 'version') or '-'
+        if type(found) == 'table' then
             answer = '!' .. found.err
-        elseif (found or '-') ~= expected then
+        elseif found ~= expected then
             answer = '-'
         end
     end
     if not answer then
-        local version = string.format('%.0f', last + 1)
-        local done = redis.pcall('HSET', key, 'version', version, 'value', ARGV[from + 3])
-        if type(done) == 'table' and done.err then
+        local version = format('%.0f', last + 1)
+        local done = call('HSET', key, 'version', version, 'value', args[2 * at])
+        if type(done) == 'table' then
             answer = '!' .. done.err
         else
             last = last + 1
             answer = version
+            local ttl = args[2 * many + at] or ''
             if ttl ~= '' then
                 redis.call('PEXPIRE', key, ttl)
             elseif done == 0 then
@@ -34,7 +36,7 @@ for at = 2, #KEYS do
             end
         end
     end
-    answers[at - 1] = answer
+    answers[at] = answer
 end
-redis.call('SET', KEYS[1], string.format('%.0f', last))
-return answers
+redis.call('SET', keys[1], format('%.0f', last))
+return table.concat(answers, '\n')

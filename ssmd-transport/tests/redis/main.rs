@@ -190,6 +190,58 @@ async fn many_puts_at_once_are_each_checked_and_answered() {
 }
 
 #[tokio::test]
+async fn puts_of_one_key_are_written_in_the_order_in_which_they_were_made() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let cache = cache(&server);
+    for round in 0..5 {
+        // More than one script, and a server that knows none.
+        ask(&server, &["SCRIPT", "FLUSH"]).await;
+        let puts = (0..1000).map(|n| {
+            let (cache, value) = (&cache, Bytes::from(format!("{round}-{n}")));
+            async move { cache.put(&format!("key.{}", n % 200), value, Expect::Any, None).await.unwrap() }
+        });
+        // Unconstrained, they begin in their order; else the runtime makes some of them begin anew, the last one first.
+        let versions = tokio::task::unconstrained(futures_util::future::join_all(puts)).await;
+        for (before, after) in versions.iter().zip(&versions[200..]) {
+            assert!(before < after, "{before} {after}");
+        }
+        for key in 0..200 {
+            let last = value(&cache, &format!("key.{key}")).await.unwrap();
+            assert_eq!(last, Some(format!("{round}-{}", 800 + key)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn times_to_live_are_those_of_their_own_keys() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let cache = cache(&server);
+    for round in 0..2 {
+        let puts = (0..300).map(|n| {
+            let (cache, ttl) = (&cache, (n % 3 == round).then(|| Duration::from_secs(1000 + n)));
+            async move { cache.put(&format!("{n}"), Bytes::new(), Expect::Any, ttl).await.unwrap() }
+        });
+        futures_util::future::join_all(puts).await;
+        for n in 0..300 {
+            let left: i64 = ask(&server, &["TTL", &format!("ssmd:test:{n}")]).await.parse().unwrap();
+            let fits = if n % 3 == round { left > 900 && left <= 1000 + n as i64 } else { left == -1 };
+            assert!(fits, "{n}: {left}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_of_shards_is_refused_and_nothing_is_written() {
+    let bus = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus.to_string()];
+    let Some(server) = Redis::start(&cluster) else { return };
+    ask(&server, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    let refused = put(&cache(&server), "key", "x", Expect::Any).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused:?}");
+    assert_eq!(ask(&server, &["DBSIZE"]).await, "0");
+}
+
+#[tokio::test]
 async fn what_others_keep_in_the_server_is_left_alone() {
     let Some(server) = Redis::start(&[]) else { return };
     let (ours, other) = (cache(&server), connect(&server, None, None, "other"));

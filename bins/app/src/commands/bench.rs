@@ -14,9 +14,11 @@ mod ground;
 mod market;
 mod memory;
 mod nats;
+mod outage;
 mod receive;
 mod recorder;
 mod restart;
+mod s3;
 mod servers;
 mod typed;
 mod universe;
@@ -33,7 +35,7 @@ use ground::Ground;
 type Run = for<'a> fn(&'a Ground) -> BoxFuture<'a, Result<Vec<Figure>>>;
 
 /// Every row, in the order in which they run.
-const ROWS: [(&str, Run); 12] = [
+const ROWS: [(&str, Run); 14] = [
     ("decode", |ground| Box::pin(decode::run(ground))),
     ("environment", |ground| Box::pin(environment::run(ground))),
     ("receive", |ground| Box::pin(receive::run(ground))),
@@ -46,10 +48,12 @@ const ROWS: [(&str, Run); 12] = [
     ("nats", |ground| Box::pin(nats::run(ground))),
     ("mqtt", |ground| Box::pin(servers::mqtt(ground))),
     ("redis", |ground| Box::pin(servers::redis(ground))),
+    ("s3", |ground| Box::pin(s3::run(ground))),
+    ("outage", |ground| Box::pin(outage::run(ground))),
 ];
 
-/// The rows of backends that are servers.
-const BACKENDS: [&str; 3] = ["nats", "mqtt", "redis"];
+/// The rows of backends that are servers, as `--help` names them.
+const BACKENDS: [&str; 5] = ["nats", "mqtt", "redis", "s3", "outage"];
 
 /// Runs the rows that were asked for, and prints each as soon as it is done.
 pub(super) async fn run(args: &cli::Bench) -> Outcome {
@@ -96,4 +100,20 @@ fn selected(only: &[String]) -> Result<Vec<(&'static str, Run)>> {
     }
     let wanted = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
     Ok(ROWS.into_iter().filter(|(name, _)| wanted(name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Args as _;
+
+    #[test]
+    fn the_help_names_every_row_and_the_groups() {
+        let help = cli::Bench::augment_args(clap::Command::new("bench")).render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let rows: Vec<_> = ROWS.iter().map(|(name, _)| *name).collect();
+        assert!(help.contains(&format!("Only these rows: {} ", rows.join(", "))), "{help}");
+        assert!(help.contains(&format!("the same as `--only {}`", BACKENDS.join(","))), "{help}");
+        assert_eq!(selected(&BACKENDS.map(String::from)).unwrap().len(), BACKENDS.len());
+    }
 }

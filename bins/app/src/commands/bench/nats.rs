@@ -49,10 +49,6 @@ pub(super) async fn run(ground: &Ground) -> Result<Vec<Figure>> {
     };
     let url = format!("nats://127.0.0.1:{port}");
     let connection = nats::connect(&nats::Options::new(&url), ground.clock()).await?;
-    let feed = FeedName::new("kraken")?;
-    let environment = EnvironmentName::new("bench")?;
-    let stream = StreamSpec::of(&environment);
-    let spec = JournalSpec { environment, feed, stream };
     let client = async_nats::connect(&url).await.map_err(|cause| failed().because(cause))?;
     let context = jetstream::new(client);
     let config = Config {
@@ -63,22 +59,36 @@ pub(super) async fn run(ground: &Ground) -> Result<Vec<Figure>> {
     };
     context.create_stream(config).await.map_err(|cause| failed().because(cause))?;
     let (mut relayed, mut published) = (Vec::new(), Vec::new());
+    let (mut cpu, mut cpu_bare) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
+        // A feed of its own: a relay that starts looks at the end of every log that its feed ever had.
+        let spec = journal(round)?;
         let log = fill(ground, &spec.feed, round).await?;
+        let began = ground.cpu_seconds();
         published.push(rate(ground, ENTRIES, publish_bare(&context)).await?);
+        let between = ground.cpu_seconds();
         let relay = relay(ground, &connection, &spec, log).await?;
         relayed.push(rate(ground, ENTRIES, copy(relay)).await?);
+        cpu_bare.push((between - began) * 1e6 / ENTRIES as f64);
+        cpu.push((ground.cpu_seconds() - between) * 1e6 / ENTRIES as f64);
     }
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    let spec = journal(0)?;
     let journal = connection.journal(&spec).await?;
     for _ in 0..ROUNDS {
         bare.push(rate(ground, ENTRIES, read_bare(&context, &spec.stream.name)).await?);
         ours.push(rate(ground, ENTRIES, read(&journal)).await?);
     }
-    Ok(vec![
-        compared("nats_relay", &mut relayed, &mut published),
-        compared("nats_read", &mut ours, &mut bare),
-    ])
+    let relayed = compared("nats_relay", &mut relayed, &mut published);
+    let relayed = relayed.beside("cpu_us", median(&mut cpu)).beside("bare_cpu_us", median(&mut cpu_bare));
+    Ok(vec![relayed, compared("nats_read", &mut ours, &mut bare)])
+}
+
+/// The journal of a round's feed. All are in one stream.
+fn journal(round: usize) -> Result<JournalSpec> {
+    let environment = EnvironmentName::new("bench")?;
+    let stream = StreamSpec::of(&environment);
+    Ok(JournalSpec { environment, feed: FeedName::new(&format!("kraken-{round}"))?, stream })
 }
 
 fn compared(id: &'static str, ours: &mut [f64], bare: &mut [f64]) -> Figure {

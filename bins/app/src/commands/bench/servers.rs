@@ -189,16 +189,28 @@ pub(super) async fn server(
     let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
     let port = listener.local_addr().map_err(failed)?.port();
     drop(listener);
-    match Program::start(Command::new(program).args(arguments(port)).current_dir(ground.folder())) {
-        Ok(server) => {
-            let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
-            ground.until("start server", READY_WITHIN, listens).await?;
-            Ok(Some((server, port)))
-        }
+    match again(ground, program, port, arguments(port)).await {
+        Ok(server) => Ok(Some((server, port))),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             tracing::warn!(program, "not measured: the server is not here (scripts/install-test-tools)");
             Ok(None)
         }
         Err(error) => Err(error),
     }
+}
+
+/// A server on this port, once it listens.
+///
+/// # Errors
+/// `NotFound` if there is no such program, `Timeout` if it does not listen.
+pub(super) async fn again(
+    ground: &Ground,
+    program: &str,
+    port: u16,
+    arguments: Vec<String>,
+) -> Result<Program> {
+    let server = Program::start(Command::new(program).args(arguments).current_dir(ground.folder()))?;
+    let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+    ground.until("start server", READY_WITHIN, listens).await?;
+    Ok(server)
 }
