@@ -6,6 +6,7 @@ mod hosts;
 #[path = "../../../../ssmd-transport/tests/support/nats.rs"]
 #[allow(dead_code, reason = "each test program uses its part of it")]
 mod nats_server;
+mod one_edit;
 mod outages;
 #[allow(dead_code, reason = "each test program uses its part of it")]
 #[path = "../spine/redis.rs"]
@@ -121,6 +122,19 @@ fn prove(store: &str) -> u64 {
 /// The names of all objects under a store's `raw`.
 fn objects(folder: &Path) -> BTreeSet<String> {
     names(&folder.join("store/raw"))
+}
+
+/// Copies a folder with all that is in it.
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let to = to.join(item.file_name());
+        match item.file_type().unwrap().is_dir() {
+            true => copy_folder(&item.path(), &to),
+            false => drop(std::fs::copy(item.path(), to).unwrap()),
+        }
+    }
 }
 
 /// The names of all files in a folder and those below it.
