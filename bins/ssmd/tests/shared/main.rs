@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod damage;
 mod hosts;
 #[path = "../../../../ssmd-transport/tests/support/nats.rs"]
 #[allow(dead_code, reason = "each test program uses its part of it")]
@@ -205,8 +206,7 @@ fn what_the_server_removed_before_it_was_archived_is_healed_from_the_log() {
     let connector = start("ssmd-connector", &data, &[]);
     break_the_server(&mut server, Fault::Killed, &data, "connector");
     let origin = ssmd_transport::log::inspect(&here.path().join("log/kraken")).unwrap().origin;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(remove(&server, origin, 1000));
+    forget(&server, origin, 1000);
     let (ended, said) = start("ssmd-archiver", &elsewhere, &["--once"]).end();
     assert!(ended.success(), "{said}");
     let report = json(&["verify", "--store", &store_of(there.path()), "--json"]);
@@ -222,6 +222,11 @@ fn what_the_server_removed_before_it_was_archived_is_healed_from_the_log() {
 }
 
 /// Lets the server forget everything below this number.
+fn forget(server: &Server, origin: Origin, below: u64) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(remove(server, origin, below));
+}
+
 async fn remove(server: &Server, origin: Origin, below: u64) {
     let connection =
         nats::connect(&nats::Options::new(server.url()), Arc::new(SystemClock::new())).await.unwrap();
