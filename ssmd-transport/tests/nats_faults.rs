@@ -20,6 +20,7 @@ use ssmd_core::{
     Entries, Entry, EnvironmentName, ErrorKind, FeedName, Journal, Origin, Positions, Start, SystemClock,
 };
 use ssmd_transport::nats::{self, Connection, JournalSpec, NatsJournal, Options, StreamSpec};
+use ssmd_transport::relay::{Healed, Healing, Keys};
 use support::{entry, in_time, numbers};
 
 const ORIGIN: Origin = Origin::from_bytes([9; 16]);
@@ -128,6 +129,74 @@ async fn entries_larger_than_the_server_takes_come_in_parts_and_back_whole() {
     journal.append(entries([2, 4])).await.unwrap().await.unwrap();
     let mut reader = journal.read(Start::After(Positions::from([(ORIGIN, 1)]))).await.unwrap();
     assert_eq!(numbers(&read(&mut *reader, 3).await), [2, 3, 4]);
+}
+
+#[tokio::test]
+async fn what_others_put_among_the_entries_is_passed_by_where_holes_are_healed() {
+    let Some(server) = Server::start("") else { return };
+    let journal = Arc::new(open(&server).await);
+    let other = async_nats::connect(server.url()).await.unwrap();
+    let context = jetstream::new(other);
+    for n in 1..=50 {
+        journal.append(entries([n])).await.unwrap().await.unwrap();
+        let subject = format!("dev.kraken.log.{ORIGIN}");
+        context.publish(subject, "none of ours".into()).await.unwrap().await.unwrap();
+    }
+    let clock = support::clock();
+    let healing = Healing {
+        cache: Arc::new(ssmd_transport::memory::MemoryCache::new(Arc::clone(&clock))),
+        keys: Keys::new(&spec().environment, &spec().feed),
+        clock,
+        waits: Duration::from_secs(3600),
+        stop: tokio_util::sync::CancellationToken::new(),
+    };
+    let mut plain = journal.read(Start::Oldest).await.unwrap();
+    assert_eq!(numbers(&read(&mut *plain, 1).await), [1]);
+    assert_eq!(in_time(plain.next(NonZeroUsize::MAX)).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    let healed = Healed::new(journal, healing);
+    let mut reader = healed.read(Start::Oldest).await.unwrap();
+    assert!(read(&mut *reader, 50).await == entries(1..=50));
+}
+
+/// A journal of 300 entries, and its server stopped and started again with a bit flipped in one of them.
+async fn damaged(server: &mut Server, n: u64) -> NatsJournal {
+    let journal = open(server).await;
+    journal.append(entries(1..=3)).await.unwrap().await.unwrap();
+    journal.append(entries(4..=300)).await.unwrap().await.unwrap();
+    drop(journal);
+    server.stop();
+    let block = server.dir().join("store/jetstream/$G/streams/ssmd-dev/msgs/1.blk");
+    let mut bytes = std::fs::read(&block).unwrap();
+    let payload = format!("payload {n} ");
+    let at = bytes.windows(payload.len()).position(|window| window == payload.as_bytes()).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&block, bytes).unwrap();
+    server.restart();
+    open(server).await
+}
+
+#[tokio::test]
+async fn an_origin_whose_first_message_is_damaged_is_seen() {
+    let Some(mut server) = Server::start("") else { return };
+    let journal = damaged(&mut server, 1).await;
+    let bounds = journal.bounds().await.unwrap();
+    assert_eq!(bounds.origins.get(&ORIGIN).map(|(_, last)| *last), Some(300), "{bounds:?}");
+    let mut reader = journal.read(Start::After(Positions::from([(ORIGIN, 0)]))).await;
+    let first = match &mut reader {
+        Ok(reader) => in_time(reader.next(NonZeroUsize::MAX)).await.unwrap_err(),
+        Err(_) => reader.err().unwrap(),
+    };
+    assert_eq!(first.context("origin"), Some(ORIGIN.to_string().as_str()), "a hole is told: {first:?}");
+}
+
+#[tokio::test]
+async fn behind_a_last_message_that_is_damaged_writing_goes_on() {
+    let Some(mut server) = Server::start("") else { return };
+    let journal = damaged(&mut server, 300).await;
+    let last = journal.bounds().await.unwrap().origins.get(&ORIGIN).map(|(_, last)| *last);
+    assert!(last.is_some_and(|last| last >= 299), "{last:?}");
+    in_time(journal.append(entries([300, 301])).await.unwrap()).await.unwrap();
+    assert_eq!(journal.bounds().await.unwrap().origins.get(&ORIGIN), Some(&(1, 301)));
 }
 
 #[tokio::test]

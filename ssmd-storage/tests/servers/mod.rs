@@ -33,8 +33,8 @@ pub struct Server {
     pub region: &'static str,
     /// The program that makes buckets and its configuration, where no request without a signature does.
     command: Option<(PathBuf, PathBuf)>,
-    _stdin: ChildStdin,
-    _child: Child,
+    stdin: Option<ChildStdin>,
+    child: Child,
     _folder: Option<tempfile::TempDir>,
 }
 
@@ -70,14 +70,7 @@ pub fn moto() -> Option<&'static Server> {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let port: u16 = line.trim().parse().unwrap_or_else(|_| panic!("moto said {line:?}"));
         let (address, stdin) = (SocketAddr::from(([127, 0, 0, 1], port)), child.stdin.take().unwrap());
-        Some(Server {
-            address,
-            region: "us-east-1",
-            command: None,
-            _stdin: stdin,
-            _child: child,
-            _folder: None,
-        })
+        Some(Server { address, region: "us-east-1", command: None, stdin: Some(stdin), child, _folder: None })
     };
     SERVER.get_or_init(start).as_ref()
 }
@@ -89,7 +82,23 @@ pub const SECRET_ACCESS_KEY: &str = "0123456789abcdef0123456789abcdef0123456789a
 /// The server of this process that ignores conditions, made when it is first asked for.
 pub fn garage() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(|| tool("bin/garage").map(|program| start_garage(&program))).as_ref()
+    SERVER.get_or_init(own_garage).as_ref()
+}
+
+/// Such a server of a test's own, which may be stopped.
+pub fn own_garage() -> Option<Server> {
+    tool("bin/garage").map(|program| start_garage(&program))
+}
+
+/// Runs until its standard input ends.
+fn spawn_garage(program: &Path, config: &Path) -> (Child, ChildStdin) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "\"$0\" -c \"$1\" server & server=$!; cat >/dev/null; kill $server; wait"]);
+    command.arg(program).arg(config).env("RUST_LOG", "error");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let stdin = child.stdin.take().unwrap();
+    (child, stdin)
 }
 
 fn start_garage(program: &Path) -> Server {
@@ -107,12 +116,7 @@ fn start_garage(program: &Path) -> Server {
          rpc_secret = \"{secret}\"\n[s3_api]\ns3_region = \"garage\"\napi_bind_addr = \"{s3}\"\n"
     );
     std::fs::write(&config, text).unwrap();
-    let mut command = Command::new("sh");
-    command.args(["-c", "\"$0\" -c \"$1\" server & server=$!; cat >/dev/null; kill $server; wait"]);
-    command.arg(program).arg(&config).env("RUST_LOG", "error");
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let stdin = child.stdin.take().unwrap();
+    let (child, stdin) = spawn_garage(program, &config);
     let garage = |arguments: &[&str]| {
         let ran = Command::new(program).arg("-c").arg(&config).args(arguments).output().unwrap();
         ran.status.success().then(|| String::from_utf8_lossy(&ran.stdout).into_owned())
@@ -127,7 +131,7 @@ fn start_garage(program: &Path) -> Server {
         until("Garage is set up", || garage(arguments));
     }
     let command = Some((program.to_owned(), config));
-    Server { address: s3, region: "garage", command, _stdin: stdin, _child: child, _folder: Some(folder) }
+    Server { address: s3, region: "garage", command, stdin: Some(stdin), child, _folder: Some(folder) }
 }
 
 /// Buckets made by this process.
@@ -163,6 +167,19 @@ impl Server {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    /// Ends Garage. What it has stays on its disk.
+    pub fn stop(&mut self) {
+        self.stdin = None;
+        self.child.wait().unwrap();
+    }
+
+    /// Starts Garage again where it was, after [`Server::stop`].
+    pub fn restart(&mut self) {
+        let (program, config) = self.command.as_ref().unwrap();
+        let (child, stdin) = spawn_garage(program, config);
+        (self.child, self.stdin) = (child, Some(stdin));
     }
 
     /// How documents and commands name a place in a bucket, at this address or that of what stands before it.

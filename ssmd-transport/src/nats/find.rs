@@ -13,29 +13,33 @@ use super::chain::{Chain, Link, Step};
 use super::wire::{self, Piece};
 
 /// The end of one origin's subject.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tail {
     /// The last number that counts; 0 if there is none.
     pub(super) last: u64,
     /// The stream's sequence of its message, or of one before it; 0 if there is none.
     pub(super) at: u64,
-    /// The stream's sequence of the subject's last message, whether it counts or not; 0 if there is none.
-    pub(super) subject_at: u64,
+    /// The stream's sequence of the subject's last message, whether it counts or not; 0 if there is none, and `None` if
+    /// the server cannot read it any more.
+    pub(super) subject_at: Option<u64>,
 }
 
 /// Where the origin's subject ends. A last message that nobody vouches for is judged with those before it.
 pub(super) async fn tail(stream: &Stream, subject: &str, origin: Origin) -> Result<Tail> {
-    let Some(last) = found(stream.get_last_raw_message_by_subject(subject).await, subject)? else {
-        return Ok(Tail::default());
-    };
-    let subject_at = last.sequence;
-    if let Some(piece) = wire::read(origin, &last.headers, Some(last.payload))
+    let last = found(stream.get_last_raw_message_by_subject(subject).await, subject)?;
+    let subject_at = last.as_ref().map(|last| last.sequence);
+    if let Some(last) = last
+        && let Some(piece) = wire::read(origin, &last.headers, Some(last.payload))
         && piece.parts == 1
         && piece.link.prev <= piece.link.acked
     {
-        return Ok(Tail { last: piece.link.n, at: subject_at, subject_at });
+        return Ok(Tail { last: piece.link.n, at: last.sequence, subject_at });
     }
-    let (from, acked) = before(stream, subject, origin, subject_at).await?;
+    // A server also says that there is none where the last one is damaged: then everything is looked at.
+    let (from, acked) = match subject_at {
+        Some(subject_at) => before(stream, subject, origin, subject_at).await?,
+        None => (0, None),
+    };
     let mut chain = Chain::new(acked);
     let mut at = from;
     let mut found = Headers::open(stream, subject, origin, from).await?;
@@ -47,10 +51,11 @@ pub(super) async fn tail(stream: &Stream, subject: &str, origin: Origin) -> Resu
         if steps.contains(&Step::Item(())) {
             at = sequence;
         }
-        if sequence >= subject_at {
+        if subject_at.is_some_and(|subject_at| sequence >= subject_at) {
             break;
         }
     }
+    let subject_at = if at == 0 { subject_at.or(Some(0)) } else { subject_at };
     Ok(Tail { last: chain.position().unwrap_or(0), at, subject_at })
 }
 

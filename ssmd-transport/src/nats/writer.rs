@@ -54,7 +54,7 @@ struct Tail {
     sent: u64,
     /// The last number that is durable, and the stream's sequence of it.
     acked: (u64, u64),
-    /// What the server must find the subject's last sequence to be, for the first message.
+    /// What the server must find the subject's last sequence to be, for the first message, where that is known.
     expected: Option<u64>,
 }
 
@@ -217,9 +217,9 @@ impl Writer {
         if !self.tails.contains_key(&origin) {
             let subject = self.shared.subject(origin);
             let found = find::tail(&self.shared.stream, &subject, origin).await.map_err(Trouble)?;
-            let expected = Some(found.subject_at);
             let subject = Subject::from(subject);
-            let tail = Tail { subject, sent: found.last, acked: (found.last, found.at), expected };
+            let (acked, expected) = ((found.last, found.at), found.subject_at);
+            let tail = Tail { subject, sent: found.last, acked, expected };
             self.tails.insert(origin, tail);
         }
         let Some(tail) = self.tails.get_mut(&origin) else { return Ok(()) };

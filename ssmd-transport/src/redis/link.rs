@@ -7,8 +7,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, FromRedisValue, IntoConnectionInfo, RedisError, Script,
-    ServerErrorKind,
-    TlsCertificates,
+    ServerErrorKind, TlsCertificates,
 };
 use ssmd_core::{Clock, Error, ErrorKind, Result};
 use tokio::sync::Mutex;

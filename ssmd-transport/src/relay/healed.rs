@@ -39,7 +39,7 @@ pub struct Healing {
 }
 
 /// A journal of which readers are told of a hole only when the relay says that nobody has what is missing, or has
-/// said nothing for long.
+/// said nothing for long. Of damage they are not told, but of the hole that it leaves.
 pub struct Healed {
     inner: Arc<dyn Journal>,
     healing: Healing,
@@ -101,6 +101,11 @@ impl Entries for Reader {
                 return self.heal(missing, max).await;
             }
             match self.inner.next(max).await {
+                // Whoever may write there can put anything into a shared journal, and disks flip bits. What ought to
+                // have been in its place is a hole behind it, if anything.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    tracing::error!(%error, "passing by what is damaged, or none of ours, in the shared journal");
+                }
                 Err(error) => match hole_of(&error) {
                     Some(missing) => self.missing.push_back(missing),
                     None => return Err(error),

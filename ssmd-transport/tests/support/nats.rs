@@ -61,7 +61,13 @@ impl Server {
         let _ = self.child.wait();
     }
 
-    /// Starts it again where it was, after [`Server::kill`].
+    /// Ends it in order: it writes down what it believes to have.
+    pub(crate) fn stop(&mut self) {
+        self.signal("TERM");
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again where it was, after [`Server::kill`] or [`Server::stop`].
     pub(crate) fn restart(&mut self) {
         (self.child, self.port) = spawn(&self.program, self.dir.path(), i32::from(self.port));
     }

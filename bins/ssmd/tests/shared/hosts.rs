@@ -5,32 +5,13 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::Value;
 use ssmd_core::{Cache, Expect, SystemClock};
 use ssmd_transport::nats::{self, CacheSpec, StreamSpec};
 use tempfile::tempdir;
 
 use super::rig::{Running, ended, environment, free_port, ssmd, text_of, until};
-use super::server::Server;
-use super::{binary, number, until_feed};
-
-#[path = "../../../../ssmd-storage/tests/servers/mod.rs"]
-mod servers;
-
-/// A command with the keys of the bucket.
-fn keyed(mut command: Command) -> Command {
-    command.env("AWS_ACCESS_KEY_ID", servers::ACCESS_KEY_ID);
-    command.env("AWS_SECRET_ACCESS_KEY", servers::SECRET_ACCESS_KEY);
-    command
-}
-
-fn json(arguments: &[&str]) -> Value {
-    let output = ended(&mut keyed(ssmd(arguments)));
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)))
-}
+use super::{Server, binary, keyed, keyed_json, number, pause, servers, until_feed};
 
 /// An environment that records a simulated venue, shares its journal, and archives into a bucket.
 fn document(folder: &Path, port: u16, store: &str, server: &Server) -> String {
@@ -90,7 +71,7 @@ fn archivers_on_two_hosts_that_die_and_freeze_make_one_chain_although_the_head_i
     let durable = ssmd_transport::log::inspect(&here.path().join("log/kraken")).unwrap().durable;
     let last = ended(&mut daemon("ssmd-archiver", two.path(), &["--once"]));
     assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
-    let report = json(&["verify", "--store", &store, "--json"]);
+    let report = keyed_json(&["verify", "--store", &store, "--json"]);
     for field in ["errors", "books_failed", "gaps", "holes", "lost"] {
         assert_eq!(report[field], 0, "{field} of {report}");
     }
@@ -163,9 +144,4 @@ fn server_forgets(server: &Server, stream: &str) {
         .unwrap();
     let mut lines = BufReader::new(socket).lines();
     until("the stream is removed", || lines.next()?.unwrap().contains("\"success\"").then_some(()));
-}
-
-#[expect(clippy::disallowed_methods, reason = "programs are broken at random instants of the real time")]
-fn pause(milliseconds: u64) {
-    std::thread::sleep(Duration::from_millis(milliseconds));
 }

@@ -2,22 +2,33 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod damage;
 mod hosts;
+#[path = "../../../../ssmd-transport/tests/support/nats.rs"]
+#[allow(dead_code, reason = "each test program uses its part of it")]
+mod nats_server;
+mod one_edit;
+mod outages;
+#[allow(dead_code, reason = "each test program uses its part of it")]
+#[path = "../spine/redis.rs"]
+mod redis;
 #[path = "../spine/rig.rs"]
 #[allow(dead_code, reason = "each test program uses its part of it")]
 mod rig;
-#[path = "../../../../ssmd-transport/tests/support/nats.rs"]
-#[allow(dead_code, reason = "each test program uses its part of it")]
+#[path = "../../../../ssmd-transport/tests/support/server.rs"]
 mod server;
+#[path = "../../../../ssmd-storage/tests/servers/mod.rs"]
+mod servers;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rig::{Running, environment, free_port, json, run, ssmd, store_of, text_of, until};
+use nats_server::Server;
+use rig::{Running, ended, environment, free_port, json, run, ssmd, store_of, text_of, until};
 use serde_json::Value;
-use server::Server;
 use ssmd_core::{EnvironmentName, FeedName, Journal, Origin, SystemClock};
 use ssmd_transport::nats::{self, JournalSpec, StreamSpec};
 use tempfile::tempdir;
@@ -33,6 +44,30 @@ fn shared(folder: &Path, port: u16, server: &Server) -> String {
 
 fn binary(name: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_ssmd")).with_file_name(name)
+}
+
+/// A command with the keys of the buckets here.
+fn keyed(mut command: Command) -> Command {
+    for name in ["AWS_ACCESS_KEY_ID", "S3_ACCESS_KEY_ID"] {
+        command.env(name, servers::ACCESS_KEY_ID);
+    }
+    for name in ["AWS_SECRET_ACCESS_KEY", "S3_SECRET_ACCESS_KEY"] {
+        command.env(name, servers::SECRET_ACCESS_KEY);
+    }
+    command
+}
+
+/// Runs it with those keys, expects success and one JSON value.
+fn keyed_json(arguments: &[&str]) -> Value {
+    let output = ended(&mut keyed(ssmd(arguments)));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {said}"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "programs are broken for lengths of the real time")]
+fn pause(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
 }
 
 /// What the only feed of the process of this role says, once it is so.
@@ -87,7 +122,25 @@ fn prove(store: &str) -> u64 {
 
 /// The names of all objects under a store's `raw`.
 fn objects(folder: &Path) -> BTreeSet<String> {
-    let (mut found, mut folders) = (BTreeSet::new(), vec![folder.join("store/raw")]);
+    names(&folder.join("store/raw"))
+}
+
+/// Copies a folder with all that is in it.
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let to = to.join(item.file_name());
+        match item.file_type().unwrap().is_dir() {
+            true => copy_folder(&item.path(), &to),
+            false => drop(std::fs::copy(item.path(), to).unwrap()),
+        }
+    }
+}
+
+/// The names of all files in a folder and those below it.
+fn names(folder: &Path) -> BTreeSet<String> {
+    let (mut found, mut folders) = (BTreeSet::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {
         for item in std::fs::read_dir(folder).unwrap() {
             let item = item.unwrap();
@@ -153,8 +206,7 @@ fn what_the_server_removed_before_it_was_archived_is_healed_from_the_log() {
     let connector = start("ssmd-connector", &data, &[]);
     break_the_server(&mut server, Fault::Killed, &data, "connector");
     let origin = ssmd_transport::log::inspect(&here.path().join("log/kraken")).unwrap().origin;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(remove(&server, origin, 1000));
+    forget(&server, origin, 1000);
     let (ended, said) = start("ssmd-archiver", &elsewhere, &["--once"]).end();
     assert!(ended.success(), "{said}");
     let report = json(&["verify", "--store", &store_of(there.path()), "--json"]);
@@ -170,6 +222,11 @@ fn what_the_server_removed_before_it_was_archived_is_healed_from_the_log() {
 }
 
 /// Lets the server forget everything below this number.
+fn forget(server: &Server, origin: Origin, below: u64) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(remove(server, origin, below));
+}
+
 async fn remove(server: &Server, origin: Origin, below: u64) {
     let connection =
         nats::connect(&nats::Options::new(server.url()), Arc::new(SystemClock::new())).await.unwrap();

@@ -141,7 +141,7 @@ fn a_broker_that_is_away_stops_no_recording() {
 fn check_online_makes_a_round_trip_with_the_servers() {
     let folder = tempdir().unwrap();
     let Some(broker) = mosquitto(&folder) else { return };
-    let Some(redis) = crate::cache::redis() else { return };
+    let Some(redis) = crate::redis::redis() else { return };
     let config = environment(folder.path(), free_port(), "BTC/USD", 10);
     let text = std::fs::read_to_string(&config).unwrap();
     let check = |mqtt: u16, redis: u16| {

@@ -6,28 +6,13 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::tempdir;
 
+use crate::redis::{self, ask, redis};
 use crate::rig::{Running, environment, free_port, ssmd, text_of, until};
 use crate::server::Server;
 
-/// A Redis without a disk; `None` where there is none.
-pub(crate) fn redis() -> Option<Server> {
-    Server::start("redis-server", "Ready to accept connections", |port| {
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
-        command
-    })
-}
-
-fn ask(server: &Server, words: &[&str]) -> String {
-    let output =
-        Command::new("redis-cli").args(["-p", &server.port.to_string()]).args(words).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-}
-
 /// The latest record of this kind, once there is one.
 fn latest(server: &Server, kind: &str) -> Value {
-    let key = format!("ssmd:test:kraken.{kind}.BTC~2FUSD");
-    until(&key, || serde_json::from_str(&ask(server, &["HGET", &key, "value"])).ok())
+    redis::latest(server, &format!("ssmd:test:kraken.{kind}.BTC~2FUSD"))
 }
 
 #[test]

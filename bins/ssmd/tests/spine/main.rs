@@ -20,8 +20,11 @@ mod nats;
 #[path = "../../../../ssmd-transport/tests/support/nats.rs"]
 #[allow(dead_code, reason = "it is shared")]
 mod nats_server;
+#[allow(dead_code, reason = "other tests use the rest")]
+mod redis;
 mod reload;
 mod restart;
+#[allow(dead_code, reason = "other tests use the rest")]
 mod rig;
 mod s3;
 #[allow(dead_code, reason = "other tests use the rest")]

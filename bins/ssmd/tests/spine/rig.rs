@@ -73,6 +73,13 @@ impl Running {
         signal(self.0.id(), name);
     }
 
+    /// Its memory that is resident now, in bytes; `None` where the system does not say.
+    pub(crate) fn resident(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    }
+
     /// Waits for the end; standard error is in the panic of a caller who expected another one.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let mut stderr = self.0.stderr.take().unwrap();

@@ -92,7 +92,7 @@ impl Listing {
             changes.push((ladder.side(), level));
         });
         changes.retain(|(_, level)| self.is_price(level.price));
-        if let Some(fill) = fills.last() {
+        if let Some(fill) = fills.iter().rfind(|fill| self.is_price(fill.price)) {
             self.last = last_price(fill.price);
         }
         let mut said = 0;
