@@ -181,7 +181,7 @@ fn backends_are_counted<T>(more: &str, calls: &[(&str, &str)], servers: T) {
 #[test]
 fn calls_of_mqtt_and_redis_are_counted_as_those_of_every_backend() {
     let folder = tempdir().unwrap();
-    let (Some(mqtt), Some(redis)) = (crate::broker::mosquitto(&folder), crate::cache::redis()) else {
+    let (Some(mqtt), Some(redis)) = (crate::broker::mosquitto(&folder), crate::redis::redis()) else {
         return;
     };
     let more = format!(
