@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 const LONG: Duration = Duration::from_secs(5);
 /// What a subscription takes.
 const SUBSCRIBED: Duration = Duration::from_millis(1500);
+/// The recorder says no more than this at once if it asks for nothing: pings and answers to them.
+const PING_BYTES: usize = 40;
 /// Both connections carry data for so long before one is cut. What is cut may be as late as a long wire is, and what
 /// was under way on it is lost: the other one must have been there already when that was sent.
 const BOTH: Duration = LONG.saturating_add(SUBSCRIBED);
@@ -36,7 +38,8 @@ pub(crate) struct Wires {
 /// One connection.
 #[derive(Clone)]
 struct Wire {
-    since: Duration,
+    /// When the recorder asked for something last.
+    asked: Arc<Mutex<Duration>>,
     delay: Arc<AtomicU64>,
     cut: CancellationToken,
 }
@@ -60,8 +63,8 @@ impl Wires {
             let mut carried = JoinSet::new();
             loop {
                 let (recorder, _) = listener.accept().await.unwrap();
-                let wire =
-                    Wire { since: now.elapsed(), delay: Arc::default(), cut: CancellationToken::new() };
+                let asked = Arc::new(Mutex::new(now.elapsed()));
+                let wire = Wire { asked, delay: Arc::default(), cut: CancellationToken::new() };
                 wires.lock().unwrap().push(wire.clone());
                 carried.spawn(carry(recorder, venue, wire, Arc::clone(&wires), Arc::clone(&now)));
             }
@@ -72,7 +75,7 @@ impl Wires {
             loop {
                 clock.sleep(Duration::from_millis(random.random_range(100..1500))).await;
                 let both: Vec<Wire> = open.lock().unwrap().clone();
-                let ready = |wire: &Wire| clock.elapsed() >= wire.since + BOTH;
+                let ready = |wire: &Wire| clock.elapsed() >= *wire.asked.lock().unwrap() + BOTH;
                 if both.len() != 2 || !both.iter().all(ready) {
                     continue;
                 }
@@ -127,7 +130,19 @@ async fn carry(
     let (mut from_recorder, mut to_recorder) = recorder.into_split();
     let (mut from_venue, mut to_venue) = venue.into_split();
     let (pieces, mut arrived) = mpsc::channel::<(Duration, Vec<u8>)>(PIECES_MAX);
-    let up = async { tokio::io::copy(&mut from_recorder, &mut to_venue).await.map(drop) };
+    let up = async {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = from_recorder.read(&mut buffer).await?;
+            if read == 0 {
+                return Ok::<(), std::io::Error>(());
+            }
+            if read > PING_BYTES {
+                *wire.asked.lock().unwrap() = clock.elapsed();
+            }
+            to_venue.write_all(&buffer[..read]).await?;
+        }
+    };
     let heard = async {
         let mut buffer = vec![0; 1 << 16];
         loop {

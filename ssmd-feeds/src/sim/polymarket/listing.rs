@@ -91,19 +91,19 @@ impl Listing {
             };
             changes.push((ladder.side(), level));
         });
-        changes.retain(|(_, level)| self.is_price(level.price));
-        if let Some(fill) = fills.iter().rfind(|fill| self.is_price(fill.price)) {
-            self.last = last_price(fill.price);
+        changes.retain(|(_, level)| is_price(level.price));
+        if let Some(price) = last_seen(&fills) {
+            self.last = last_price(price);
         }
         let mut said = 0;
         if !changes.is_empty() {
             said += self.say_changes(&changes, out);
         }
-        if fills.iter().any(|fill| self.is_price(fill.price)) {
+        if fills.iter().any(|fill| is_price(fill.price)) {
             said += self.say_books(out);
             said += fills
                 .iter()
-                .filter(|fill| self.is_price(fill.price))
+                .filter(|fill| is_price(fill.price))
                 .map(|f| self.say_trade(f, out))
                 .sum::<usize>();
         }
@@ -112,11 +112,6 @@ impl Listing {
         fills.clear();
         (self.changes, self.fills) = (changes, fills);
         said
-    }
-
-    /// Prices are between 0 and 1. What lies beyond is never seen.
-    fn is_price(&self, ticks: i64) -> bool {
-        (1..10_i64.pow(PRICE_SCALE)).contains(&ticks)
     }
 
     /// One message for each level. Those of one millisecond carry the hash of the book after the last of them.
@@ -223,7 +218,7 @@ impl Listing {
 
     fn best(&self, token: usize) -> [Option<String>; 2] {
         self.ladders(token).map(|ladder| {
-            let best = ladder.best(ladder.len()).find(|level| self.is_price(level.price));
+            let best = ladder.best(ladder.len()).find(|level| is_price(level.price));
             best.map(|level| self.price(token, level.price))
         })
     }
@@ -231,8 +226,7 @@ impl Listing {
     /// The levels of a token as text, the best last.
     fn levels(&self, token: usize) -> (String, String) {
         let [bids, asks] = self.ladders(token).map(|ladder| {
-            let levels: Vec<_> =
-                ladder.best(ladder.len()).filter(|level| self.is_price(level.price)).collect();
+            let levels: Vec<_> = ladder.best(ladder.len()).filter(|level| is_price(level.price)).collect();
             let level = |level: &Level| {
                 let (price, size) = (self.price(token, level.price), number(level.qty, SIZE_SCALE));
                 format!(r#"{{"price":"{price}","size":"{size}"}}"#)
@@ -249,6 +243,16 @@ impl Listing {
         );
         Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// Prices are between 0 and 1. What lies beyond is never seen.
+fn is_price(ticks: i64) -> bool {
+    (1..10_i64.pow(PRICE_SCALE)).contains(&ticks)
+}
+
+/// The price of the last trade that is seen, if any is: one may sweep all of a side, and what lies beyond with it.
+fn last_seen(fills: &[Fill]) -> Option<i64> {
+    fills.iter().map(|fill| fill.price).rfind(|price| is_price(*price))
 }
 
 /// Milliseconds since 1970.
@@ -291,6 +295,18 @@ mod tests {
             out.forget(1);
         }
         assert!(said > 20_000, "{said}");
+    }
+
+    #[test]
+    fn the_last_price_is_that_of_a_trade_that_is_seen() {
+        let fills = [998, 999, 1_003].map(|price| Fill {
+            id: 1,
+            price,
+            qty: 1,
+            buy: true,
+            at: Timestamp::from_nanos(0),
+        });
+        assert_eq!([last_seen(&fills), last_seen(&fills[2..])], [Some(999), None]);
     }
 
     #[test]
